@@ -1,0 +1,107 @@
+"""Losses: what EHANet is trained with, and the parts it is made of.
+
+``mask`` and ``edge_label`` are (B, 1, H, W) with values 0 and 1; every sum runs over the whole batch, as released.
+A method's loss is a callable ``(output, mask, edge_label) -> LossTerms``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class LossTerms(NamedTuple):
+    """``total`` is what is minimised; ``edge`` and ``regions`` (one a region output) are its parts, for the eye."""
+
+    total: Tensor
+    edge: Tensor | None
+    regions: list[Tensor]
+
+
+def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Lovasz-softmax over the whole batch, averaged over the classes present in the labels.
+
+    For class c with errors e = |1[y = c] - p_c| sorted in descending order, the loss is <e, grad>, where grad are the
+    increments of the Jaccard loss along the sorting (Berman, Triki, Blaschko, CVPR 2018, equations 8, 9 and 11).
+
+    Args:
+        probabilities: (B, C, H, W), softmax output: the classes of a pixel sum to one.
+        labels: (B, H, W) or (B, 1, H, W), class indices 0 .. C-1.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    labels = labels.squeeze(1) if labels.ndim == 4 else labels
+    if probabilities.ndim != 4 or labels.shape != (len(probabilities), *probabilities.shape[2:]):
+        raise ValueError(f"lovasz_softmax: expected probabilities (B, C, H, W) and labels (B, H, W) or (B, 1, H, W), "
+                         f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}")
+    losses = []
+    for index in range(probabilities.shape[1]):
+        foreground = (labels == index).flatten().to(probabilities.dtype)
+        if foreground.any():
+            errors = (foreground - probabilities[:, index].flatten()).abs()
+            errors, order = torch.sort(errors, descending=True)
+            losses.append(errors @ _jaccard_increments(foreground[order]))
+    return torch.stack(losses).mean()
+
+
+def _lovasz_two_classes(probability: Tensor, labels: Tensor) -> Tensor:
+    """Lovasz-softmax of a two-class softmax from the probability of class 1: both classes have the same errors, so one
+    sort serves both."""
+    foreground = labels.flatten().to(probability.dtype)
+    errors, order = torch.sort((foreground - probability.flatten()).abs(), descending=True)
+    foreground = foreground[order]
+    present = [ordered for ordered in (1 - foreground, foreground) if ordered.any()]
+    return torch.stack([errors @ _jaccard_increments(ordered) for ordered in present]).mean()
+
+
+def _jaccard_increments(foreground: Tensor) -> Tensor:
+    """Increments of 1 - intersection / union as pixels, sorted by error, turn wrong one after another; (P,) -> (P,)."""
+    total = foreground.sum()
+    intersection = total - foreground.cumsum(0)
+    union = total + (1 - foreground).cumsum(0)
+    jaccard = 1 - intersection / union
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+
+
+def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
+    """0.5 BCE(logits, y) + 0.5 (1 - (2 sum(p y) + 1) / (sum p + sum y + 1)), p = sigmoid(logits).
+
+    Args:
+        logits: (B, 1, H, W).
+        mask: (B, 1, H, W), 0 or 1.
+    """
+    if logits.shape != mask.shape:
+        raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
+    mask = mask.to(logits.dtype)
+    probability = logits.sigmoid()
+    dice = (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)
+    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * (1 - dice)
+
+
+class LogitLoss:
+    """Dice + BCE on the final logit alone: the loss of methods whose paper asks for nothing else."""
+
+    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
+        region = dice_bce(output.logits.float(), mask)
+        return LossTerms(region, None, [region])
+
+
+class EHANetLoss:
+    """Lovasz-softmax(edge) + sum of Dice-BCE over s1, s2, s3, s4 and the final logit, all with weight one.
+
+    Without an edge branch (``output.edge`` is None) the edge term is absent. Losses are computed in float32.
+    """
+
+    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
+        regions = [dice_bce(logits.float(), mask) for logits in (*output.sides, output.logits)]
+        total = torch.stack(regions).sum()
+        if output.edge_logits is None:
+            return LossTerms(total, None, regions)
+        if edge_label is None:
+            raise ValueError("EHANetLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
+        edge = _lovasz_two_classes(output.edge_logits.float().softmax(dim=1)[:, 1], edge_label)
+        return LossTerms(total + edge, edge, regions)

@@ -1,0 +1,195 @@
+"""EHANet, read top to bottom beside figure 1 of the paper.
+
+Tang, Zhao, Pertsau, Gourinovitch, Kupryianava: "Edge-guided and hierarchical aggregation network for robust medical
+image segmentation", Biomedical Signal Processing and Control 101:107202, 2025, doi 10.1016/j.bspc.2024.107202.
+Module details follow what the released code computes; where the paper's figures differ, the code is the default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ehanet.losses import EHANetLoss
+from ehanet.models.encoders import build_encoder
+from ehanet.models.output import SegmentationOutput, check_images
+from ehanet.models.registry import register
+
+WIDTHS = [32, 64, 96, 128, 160]  # channels of f1..f5, those of MobileViT-S
+
+
+class EHANet(nn.Module):
+    """Encoder -> EFA on each of five stages -> four AHFA from deep to shallow, IEM on the two shallow stages -> head.
+
+    Args:
+        encoder: a timm name with maps at strides 2 to 32. Any but MobileViT-S passes a 1x1 conv, BN, ReLU per level.
+        pretrained: ImageNet weights through timm.
+        encoder_weights: a local weights file instead.
+        efa: False takes the features as they are.
+        iem: False drops the edge branch; the head then works on 32 channels and ``edge`` is ``None``.
+        ahfa: False takes plain concat + convs with a 1x1 side head in place of each AHFA.
+    """
+
+    def __init__(self, encoder: str = "mobilevit_s", pretrained: bool = False, encoder_weights: str | Path | None = None,
+                 efa: bool = True, iem: bool = True, ahfa: bool = True):
+        super().__init__()
+        self.encoder = build_encoder(encoder, pretrained, encoder_weights)
+        fits = self.encoder.channels == WIDTHS
+        self.adapters = nn.ModuleList(
+            nn.Identity() if fits else conv_bn_relu(channels, width, 1)
+            for channels, width in zip(self.encoder.channels, WIDTHS)
+        )
+        self.efa = nn.ModuleList(EFA(width) if efa else nn.Identity() for width in WIDTHS)
+        block = AHFA if ahfa else PlainAggregation
+        self.decoder = nn.ModuleList(block(skip, deep) for skip, deep in zip(WIDTHS[3::-1], WIDTHS[:0:-1]))
+        self.iem = IEM(*WIDTHS[:2]) if iem else None
+        self.head = Head(2 * WIDTHS[0] if iem else WIDTHS[0])
+
+    def forward(self, images: Tensor) -> SegmentationOutput:
+        """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> outputs of the same H and W."""
+        check_images(images)
+        size = images.shape[2:]
+        features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
+        f1, f2, f3, f4, deep = [efa(feature) for efa, feature in zip(self.efa, features)]
+        sides = []
+        for skip, aggregate in zip((f4, f3, f2, f1), self.decoder):
+            deep, side = aggregate(skip, deep)
+            sides.append(F.interpolate(side, size, mode="bilinear", align_corners=True))
+        full = F.interpolate(deep, size, mode="bilinear", align_corners=True)
+        if self.iem is None:
+            return SegmentationOutput(self.head(full), sides)
+        edge_logits, edge_feature = self.iem(f1, f2, size)
+        logits = self.head(torch.cat([full, edge_feature], dim=1))
+        return SegmentationOutput(logits, sides, edge_logits.softmax(dim=1), edge_logits)
+
+
+class EFA(nn.Module):
+    """Efficient Fusion Attention: x * c(x) + x * s(x).
+
+    c = sigmoid(Conv1d_3 over the channel axis of the global average), one value a channel;
+    s = sigmoid(1x1 conv C -> 1 without bias), one value a pixel.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channel = nn.Conv1d(1, 1, 3, padding=1)
+        self.spatial = nn.Conv2d(channels, 1, 1, bias=False)
+
+    def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) -> channel gate (B, C, 1, 1) and spatial gate (B, 1, H, W), both in (0, 1)."""
+        average = x.mean(dim=(2, 3)).unsqueeze(1)
+        channel = self.channel(average).transpose(1, 2).unsqueeze(-1)
+        return channel.sigmoid(), self.spatial(x).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        channel, spatial = self.gates(x)
+        return x * channel + x * spatial
+
+
+class AHFA(nn.Module):
+    """Adaptive Hierarchical Feature Aggregation of a skip feature (c channels) and the deeper one.
+
+    deep' = up(ReLU(BN(1x1 deep)));  x = [skip, deep'];  D = SE(BN(1x1 x)) + BN(3x3 ReLU(BN(3x3 x)));
+    side = 1x1( ReLU(BN(1x1 D)) * g(D) ) with g = sigmoid(BN(1x1 ReLU(BN(1x1 average(D))))).
+    """
+
+    def __init__(self, skip: int, deep: int):
+        super().__init__()
+        self.reduce = conv_bn_relu(deep, skip, 1)
+        self.short = nn.Sequential(nn.Conv2d(2 * skip, skip, 1), nn.BatchNorm2d(skip), SqueezeExcitation(skip))
+        self.long = nn.Sequential(
+            nn.Conv2d(2 * skip, skip, 3, padding=1), nn.BatchNorm2d(skip), nn.ReLU(inplace=True),
+            nn.Conv2d(skip, skip, 3, padding=1), nn.BatchNorm2d(skip),
+        )
+        self.project = nn.Sequential(nn.Conv2d(skip, skip, 1), nn.BatchNorm2d(skip), nn.ReLU(inplace=True))
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), conv_bn_relu(skip, skip, 1),
+            nn.Conv2d(skip, skip, 1, bias=False), nn.BatchNorm2d(skip), nn.Sigmoid(),
+        )
+        self.side = nn.Conv2d(skip, 1, 1, bias=False)
+
+    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
+        """skip (B, c, h, w), deep (B, C, h/2, w/2) -> D (B, c, h, w), side logit (B, 1, h, w)."""
+        x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
+        aggregated = self.short(x) + self.long(x)
+        return aggregated, self.side(self.project(aggregated) * self.gate(aggregated))
+
+
+class PlainAggregation(nn.Module):
+    """What stands in for AHFA in the ablation: concat, two 3x3 conv-BN-ReLU, and a 1x1 side head."""
+
+    def __init__(self, skip: int, deep: int):
+        super().__init__()
+        self.reduce = conv_bn_relu(deep, skip, 1)
+        self.fuse = nn.Sequential(conv_bn_relu(2 * skip, skip, 3), conv_bn_relu(skip, skip, 3))
+        self.side = nn.Conv2d(skip, 1, 1, bias=False)
+
+    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes as in :class:`AHFA`."""
+        aggregated = self.fuse(torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1))
+        return aggregated, self.side(aggregated)
+
+
+class IEM(nn.Module):
+    """Inter-layer Edge-aware Module: the edge from the two shallow stages, which still know where it is."""
+
+    def __init__(self, first: int, second: int, width: int = 32):
+        super().__init__()
+        self.path1 = nn.Sequential(conv_bn_relu(first, 2, 1), conv_bn_relu(2, 2, 3))
+        self.path2 = nn.Sequential(conv_bn_relu(second, 2, 1), conv_bn_relu(2, 2, 3))
+        self.edge_reduce = conv_bn_relu(4, 2, 1)
+        self.edge_head = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.BatchNorm2d(2))
+        self.feature_reduce = conv_bn_relu(4, width, 1)
+        self.feature_head = conv_bn_relu(width, width, 1)
+
+    def forward(self, f1: Tensor, f2: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+        """f1 (B, 32, h, w), f2 (B, 64, h/2, w/2) -> edge logits (B, 2, H, W), edge feature (B, 32, H, W)."""
+        x = torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
+        edge_logits = self.edge_head(resize(self.edge_reduce(x), size))
+        return edge_logits, self.feature_head(resize(self.feature_reduce(x), size))
+
+
+class SqueezeExcitation(nn.Module):
+    """x * sigmoid(W2 ReLU(W1 average(x))), without biases and with a bottleneck of one unit, as released."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.squeeze = nn.Linear(channels, 1, bias=False)
+        self.excite = nn.Linear(1, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.excite(self.squeeze(x.mean(dim=(2, 3))).relu()).sigmoid()
+        return x * weights[:, :, None, None]
+
+
+class Head(nn.Sequential):
+    """Two 1x1 conv-BN-ReLU of unchanged width at full size, then a 1x1 conv to the final logit; convs with bias."""
+
+    def __init__(self, channels: int):
+        super().__init__(
+            nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, 1, 1),
+        )
+
+
+def conv_bn_relu(channels: int, width: int, kernel: int) -> nn.Sequential:
+    """Convolution without bias and of unchanged size, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+def resize(x: Tensor, size: torch.Size) -> Tensor:
+    """Bilinear to ``size`` with ``align_corners=False``: x2 on even sizes, and the skip's size on odd ones."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+@register("ehanet", loss=EHANetLoss)
+def ehanet(pretrained: bool = False, encoder: str = "mobilevit_s", encoder_weights: str | Path | None = None,
+           efa: bool = True, iem: bool = True, ahfa: bool = True) -> EHANet:
+    """EHANet under its registered name."""
+    return EHANet(encoder, pretrained, encoder_weights, efa, iem, ahfa)

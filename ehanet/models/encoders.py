@@ -1,0 +1,187 @@
+"""Encoders from timm that give five feature maps at strides 2, 4, 8, 16 and 32."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+STRIDES = [2, 4, 8, 16, 32]
+KERAS_MOBILENET = "mobilenetv1_100.keras"
+
+
+class Encoder(nn.Module):
+    """Five feature maps of a timm network.
+
+    Attributes:
+        name: what :func:`build_encoder` must be given to build this layout again without a weights file.
+        channels: channels of the five maps.
+        initialisation: where the weights come from: "random", "timm ImageNet weights" or the file's name.
+    """
+
+    def __init__(self, name: str, net: nn.Module, channels: list[int], mean, std, initialisation: str):
+        super().__init__()
+        self.name, self.channels, self.initialisation = name, list(channels), initialisation
+        self.net = net
+        self.normalise = any(mean) or any(value != 1 for value in std)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] -> five maps (B, channels[i], ceil(H / 2^(i+1)), ceil(W / 2^(i+1)))."""
+        if self.normalise:
+            images = (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+        return self.net(images)
+
+
+class _MobileViTStages(nn.Module):
+    """timm's MobileViT up to its last stage; ``features_only`` would give the 640-channel expansion instead."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.stem, self.stages = model.stem, model.stages
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features, x = [], self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: str | Path | None = None) -> Encoder:
+    """Build a timm network as an encoder with maps at strides 2, 4, 8, 16, 32.
+
+    Args:
+        name: a timm model name, or ``mobilenetv1_100.keras``: MobileNetV1 as Google trained it with TensorFlow
+            (padding "same", batch-norm eps 1e-3, without the last block, which no feature map needs).
+        pretrained: timm's ImageNet weights.
+        weights: a local file (.safetensors, .pth, .pt) in timm's names; for MobileViT also in Apple's names, whose
+            BGR input is turned to RGB. A MobileNetV1 file without the last block gets the Keras layout.
+
+    Raises:
+        ValueError: unknown name, maps at other strides, a file that does not fit, or no weights to be had.
+        FileNotFoundError: ``weights`` does not exist.
+    """
+    if pretrained and weights is not None:
+        raise ValueError("pretrained and encoder_weights exclude each other: set pretrained=False to use the file")
+    state = _read_weights(weights) if weights is not None else None
+    if state is not None and name == "mobilenetv1_100" and "blocks.4.1.conv_pw.weight" not in state:
+        name = KERAS_MOBILENET
+    net, configuration = _create(name, pretrained)
+    if name.startswith("mobilevit_"):
+        channels = [stage[-1].conv_fusion.out_channels if hasattr(stage[-1], "conv_fusion") else
+                    stage[-1].conv3_1x1.conv.out_channels for stage in net.stages]
+        _released_dropout(net)
+        net = _MobileViTStages(net)
+    else:
+        reductions = net.feature_info.reduction()
+        if reductions != STRIDES:
+            raise ValueError(f"encoder {name!r} has feature maps at strides {reductions}; EHANet needs {STRIDES}")
+        channels = net.feature_info.channels()
+        if name == KERAS_MOBILENET:
+            net.blocks[4] = net.blocks[4][:1]
+    if state is not None:
+        _fill(net, state, name, Path(weights))
+    source = Path(weights).name if weights is not None else "timm ImageNet weights" if pretrained else "random"
+    return Encoder(name, net, channels, configuration["mean"], configuration["std"], source)
+
+
+def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
+    options = {} if name.startswith("mobilevit_") else {"features_only": True}
+    model_name = name
+    if name == KERAS_MOBILENET:
+        if pretrained:
+            raise ValueError(f"encoder {name!r}: timm has no weights in this layout; give encoder_weights=FILE")
+        model_name, options = "mobilenetv1_100", {"features_only": True, "bn_eps": 1e-3, "pad_type": "same"}
+    if not timm.is_model(model_name):
+        raise ValueError(f"unknown encoder {name!r}: not a timm model name (timm.list_models() lists them)")
+    try:
+        net = timm.create_model(model_name, pretrained=pretrained, **options)
+    except Exception as error:
+        if not pretrained:
+            raise ValueError(f"encoder {name!r} cannot be built with feature maps: {error}") from error
+        raise ValueError(
+            f"ImageNet weights of {name!r} could not be loaded ({type(error).__name__}): with no network and no cached"
+            " file give encoder_weights=FILE (timm's names), or pretrained=False to start from random weights"
+        ) from error
+    return net, timm.get_pretrained_cfg(model_name).to_dict()
+
+
+def _released_dropout(net: nn.Module) -> None:
+    """The released network drops 0.1 after the attention projection and after the second MLP layer; timm's default is 0."""
+    for module in net.modules():
+        if hasattr(module, "proj_drop"):
+            module.proj_drop.p = 0.1
+        if hasattr(module, "drop2"):
+            module.drop2.p = 0.1
+
+
+def _read_weights(path: str | Path) -> dict[str, Tensor]:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"encoder weights {path} not found; give the path of an existing file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"encoder weights {path}: not a readable weights file ({type(error).__name__})") from error
+    state = state.get("state_dict", state)
+    if any("exp_1x1" in key for key in state):
+        state = {timm_name(key): value for key, value in state.items()}
+        state["stem.conv.weight"] = state["stem.conv.weight"].flip(1)  # Apple trained on BGR, we feed RGB
+    return state
+
+
+def _fill(net: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
+    """Copy the tensors that ``net`` has; classifier and expansion in the file are passed over, anything missing is an error."""
+    own = net.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"encoder weights {path}: no tensor {missing[0]!r} ({len(missing)} missing); not a file for {name!r}")
+    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if wrong:
+        raise ValueError(f"encoder weights {path}: {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
+                         f"{name!r} needs {tuple(own[wrong[0]].shape)}")
+    net.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+
+
+_APPLE_TO_TIMM = [
+    (r"^encoder\.", ""),
+    (r"^conv_1\.block\.", "stem."),
+    (r"^conv_1x1_exp\.block\.", "final_conv."),
+    (r"^classifier\.", "head."),
+    (r"^layer_(\d)\.", lambda m: f"stages.{int(m[1]) - 1}."),
+    (r"\.block\.exp_1x1\.block\.", ".conv1_1x1."),
+    (r"\.block\.conv_3x3\.block\.", ".conv2_kxk."),
+    (r"\.block\.red_1x1\.block\.", ".conv3_1x1."),
+    (r"\.local_rep\.conv_3x3\.block\.", ".conv_kxk."),
+    (r"\.local_rep\.conv_1x1\.block\.conv\.", ".conv_1x1."),
+    (r"\.global_rep\.(\d)\.pre_norm_mha\.0\.", r".transformer.\1.norm1."),
+    (r"\.global_rep\.(\d)\.pre_norm_mha\.1\.qkv_proj\.", r".transformer.\1.attn.qkv."),
+    (r"\.global_rep\.(\d)\.pre_norm_mha\.1\.out_proj\.", r".transformer.\1.attn.proj."),
+    (r"\.global_rep\.(\d)\.pre_norm_ffn\.0\.", r".transformer.\1.norm2."),
+    (r"\.global_rep\.(\d)\.pre_norm_ffn\.1\.", r".transformer.\1.mlp.fc1."),
+    (r"\.global_rep\.(\d)\.pre_norm_ffn\.4\.", r".transformer.\1.mlp.fc2."),
+    (r"\.global_rep\.\d\.(weight|bias)$", r".norm.\1"),
+    (r"\.conv_proj\.block\.", ".conv_proj."),
+    (r"\.fusion\.block\.", ".conv_fusion."),
+]
+
+
+def timm_name(apple_name: str) -> str:
+    """timm's name of a MobileViT tensor in Apple's (and the authors') naming, e.g. ``encoder.conv_1.block.conv.weight``."""
+    name = apple_name
+    for pattern, replacement in _APPLE_TO_TIMM:
+        name = re.sub(pattern, replacement, name)
+    # Apple calls batch norms ``norm`` inside its conv blocks; timm keeps ``norm`` for the transformer's layer norms only.
+    if not re.search(r"^stages\.\d\.\d\.norm\.", name):
+        name = re.sub(r"\.norm\.", ".bn.", name)
+    return name

@@ -1,0 +1,46 @@
+"""What every network of the suite takes and returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MINIMUM_SIZE = 32
+
+
+class SegmentationOutput(NamedTuple):
+    """The one output type of all networks; all maps have the height and width of the input.
+
+    Attributes:
+        logits: (B, 1, H, W), the final segmentation logit; its sigmoid is the probability of the object.
+        sides: logits of auxiliary outputs, each (B, 1, H, W), coarse to fine; empty where a network has none.
+        edge: (B, 2, H, W), softmax probabilities, channel 1 is the edge; ``None`` without an edge branch.
+        edge_logits: (B, 2, H, W), the logits of ``edge``, or ``None``.
+    """
+
+    logits: Tensor
+    sides: list[Tensor]
+    edge: Tensor | None = None
+    edge_logits: Tensor | None = None
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what no network can take. Values are not looked at: that would stall a GPU at every step.
+
+    Raises:
+        TypeError: not a floating point tensor.
+        ValueError: wrong rank, number of channels or size; the message names what was expected.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images: expected a torch.Tensor (B, 3, H, W), got {type(images).__name__}")
+    if images.ndim != 4:
+        raise ValueError(f"images: expected 4 dimensions (B, 3, H, W), got {images.ndim}: {tuple(images.shape)}")
+    if images.shape[1] != 3:
+        raise ValueError(f"images: expected 3 channels (RGB), got {images.shape[1]} in shape {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise TypeError(f"images: expected floating point values in [0, 1], got {images.dtype}; divide uint8 by 255")
+    if min(images.shape[2:]) < MINIMUM_SIZE:
+        height, width = images.shape[2:]
+        raise ValueError(f"images: expected at least {MINIMUM_SIZE} x {MINIMUM_SIZE} pixels, got {height} x {width}")

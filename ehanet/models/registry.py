@@ -1,0 +1,93 @@
+"""The registry of methods: a name, how to build the network, and the loss its paper trains it with.
+
+A method of your own needs these lines and nothing else; it then gets a row in every table::
+
+    from ehanet.models.registry import register
+
+    @register("my-net", loss=my_loss)          # loss is optional: Dice + BCE on ``logits`` is the default
+    def my_net(pretrained=False, width=32):
+        return MyNet(width)                    # forward: (B, 3, H, W) in [0, 1] -> SegmentationOutput
+
+A loss is a factory: ``loss()`` returns a callable ``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ehanet.losses import LogitLoss
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry: ``build(pretrained=..., **options)`` gives the network, ``loss()`` its training loss."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    loss: Callable[[], Callable]
+    note: str = ""  # what deviates from the method's paper; printed under the tables
+
+    @property
+    def options(self) -> list[str]:
+        """The names of the keyword options that ``build`` takes, besides ``pretrained``."""
+        return [name for name in inspect.signature(self.build).parameters if name != "pretrained"]
+
+
+_METHODS: dict[str, Method] = {}
+
+
+def register(name: str, *, loss: Callable[[], Callable] = LogitLoss, note: str = "") -> Callable:
+    """Decorator that enters a builder ``f(pretrained=False, **options) -> nn.Module`` under ``name``.
+
+    Raises:
+        ValueError: the name is taken by another builder.
+    """
+
+    def enter(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        taken = _METHODS.get(name)
+        if taken is not None and taken.build.__qualname__ != build.__qualname__:
+            raise ValueError(f"method name {name!r} is already registered; choose another")
+        _METHODS[name] = Method(name, build, loss, note)
+        return build
+
+    return enter
+
+
+def list_models() -> list[str]:
+    """Names of all registered methods, in the order of their registration."""
+    return list(_METHODS)
+
+
+def method(name: str) -> Method:
+    """The entry of ``name``; a ``ValueError`` names the known ones."""
+    if name not in _METHODS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")
+    return _METHODS[name]
+
+
+def build_model(name: str, pretrained: bool = False, **options) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: one of :func:`list_models`.
+        pretrained: take the backbone's ImageNet weights through timm (downloads once; needs a network or timm's cache).
+        options: the method's own options, among them ``encoder`` and ``encoder_weights`` where it has an encoder.
+
+    Raises:
+        ValueError: unknown name or option; the message names the known ones.
+    """
+    entry = method(name)
+    for option in options:
+        if option not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise ValueError(f"model {name!r} has no option {option!r}; its options: {known}")
+    return entry.build(pretrained=pretrained, **options)
+
+
+def build_loss(name: str) -> Callable:
+    """The training loss of a registered method, a callable ``(output, mask, edge_label) -> LossTerms``."""
+    return method(name).loss()
