@@ -82,26 +82,31 @@ def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * (1 - dice)
 
 
+def _full_precision(x: Tensor) -> Tensor:
+    """Sums over a batch of pixels lose their last digits in half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class LogitLoss:
     """Dice + BCE on the final logit alone: the loss of methods whose paper asks for nothing else."""
 
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
-        region = dice_bce(output.logits.float(), mask)
+        region = dice_bce(_full_precision(output.logits), mask)
         return LossTerms(region, None, [region])
 
 
 class EHANetLoss:
     """Lovasz-softmax(edge) + sum of Dice-BCE over s1, s2, s3, s4 and the final logit, all with weight one.
 
-    Without an edge branch (``output.edge`` is None) the edge term is absent. Losses are computed in float32.
+    Without an edge branch (``output.edge`` is None) the edge term is absent. Half-precision outputs are scored in float32.
     """
 
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
-        regions = [dice_bce(logits.float(), mask) for logits in (*output.sides, output.logits)]
+        regions = [dice_bce(_full_precision(logits), mask) for logits in (*output.sides, output.logits)]
         total = torch.stack(regions).sum()
         if output.edge_logits is None:
             return LossTerms(total, None, regions)
         if edge_label is None:
             raise ValueError("EHANetLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
-        edge = _lovasz_two_classes(output.edge_logits.float().softmax(dim=1)[:, 1], edge_label)
+        edge = _lovasz_two_classes(_full_precision(output.edge_logits).softmax(dim=1)[:, 1], edge_label)
         return LossTerms(total + edge, edge, regions)

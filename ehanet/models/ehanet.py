@@ -104,7 +104,7 @@ class AHFA(nn.Module):
             nn.Conv2d(2 * skip, skip, 3, padding=1), nn.BatchNorm2d(skip), nn.ReLU(inplace=True),
             nn.Conv2d(skip, skip, 3, padding=1), nn.BatchNorm2d(skip),
         )
-        self.project = nn.Sequential(nn.Conv2d(skip, skip, 1), nn.BatchNorm2d(skip), nn.ReLU(inplace=True))
+        self.project = conv_bn_relu(skip, skip, 1)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), conv_bn_relu(skip, skip, 1),
             nn.Conv2d(skip, skip, 1, bias=False), nn.BatchNorm2d(skip), nn.Sigmoid(),
