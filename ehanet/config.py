@@ -1,0 +1,110 @@
+"""The configuration of one run: every choice that decides its result, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CHOICES = {
+    "protocol": ("corrected", "released"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine", "one-cycle"),
+    "augmentation": ("none", "flips", "released", "standard"),
+    "freeze_encoder": ("never", "pretrained", "always"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+POSITIVE = ("size", "epochs", "batch_size", "learning_rate")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    Attributes:
+        method: a registered model. ``label`` is its row in the tables (default: the method's name).
+        dataset: a data set's name, or a folder's path; ``size`` is the side of the squared images, in pixels.
+        protocol: "corrected", or "released" for the released code's edge labels and choice of checkpoint.
+        schedule: of ``learning_rate``: "constant", "cosine" (5 % linear warm-up, then to zero), or "one-cycle".
+        pretrained, encoder, encoder_weights: as in ``build_model``, where the method has an encoder.
+        freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
+        edge_width: side of the square that draws the edge label, odd, in pixels.
+        precision: "auto" takes bfloat16 where the device computes it fast, else float32; losses are float32 always.
+        device: "auto", or a torch device such as "cuda:0", "mps", "cpu".
+        deterministic: ask torch for deterministic kernels also on a GPU (the CPU's are).
+        options: further options of the method's builder.
+    """
+
+    method: str = "ehanet"
+    dataset: str = "phantom-polyp"
+    label: str = ""
+    size: int = 256
+    seed: int = 0
+    protocol: str = "corrected"
+    epochs: int = 50
+    batch_size: int = 16
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    augmentation: str = "standard"
+    pretrained: bool = False
+    encoder: str | None = None
+    encoder_weights: str | None = None
+    freeze_encoder: str = "never"
+    edge_width: int = 3
+    precision: str = "auto"
+    compile: bool = False
+    device: str = "auto"
+    deterministic: bool = False
+    options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            _check_type(name, value, self.__dataclass_fields__[name].type)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(allowed)}")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if self.edge_width < 3 or self.edge_width % 2 == 0:
+            raise ValueError(f"edge_width: must be odd and at least 3, got {self.edge_width}")
+        if self.size < 32:
+            raise ValueError(f"size: must be at least 32 pixels, got {self.size}")
+        if not self.label:
+            object.__setattr__(self, "label", self.method)
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> RunConfig:
+        """Build from a mapping; an unknown key or a wrong type is a ``ValueError`` that names the known ones."""
+        for name in values:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(f"unknown setting {name!r}; known: {', '.join(cls.__dataclass_fields__)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict:
+        """Plain values, as JSON and YAML keep them."""
+        return dataclasses.asdict(self)
+
+    @property
+    def build_options(self) -> dict:
+        """The keyword options for ``build_model``."""
+        given = {"encoder": self.encoder, "encoder_weights": self.encoder_weights}
+        return {"pretrained": self.pretrained, **self.options, **{k: v for k, v in given.items() if v is not None}}
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """What differs, as readable lines: ``["epochs: 30 here, 50 there"]``. ``device`` decides no result."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [f"{name}: {mine[name]!r} here, {theirs[name]!r} there"
+                for name in mine if name != "device" and mine[name] != theirs[name]]
+
+
+_TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "dict": (dict,),
+          "str | None": (str, type(None))}
+
+
+def _check_type(name: str, value, annotation: str) -> None:
+    wrong_bool = isinstance(value, bool) and annotation != "bool"  # bool is an int to Python, not to a reader
+    if wrong_bool or not isinstance(value, _TYPES[annotation]):
+        raise ValueError(f"{name}: expected {annotation}, got {value!r} ({type(value).__name__})")

@@ -1,0 +1,250 @@
+"""One training loop for every network, resumable at each epoch with the result of an undisturbed run.
+
+All randomness of an epoch (order, augmentation, dropout) comes from (seed, epoch), so nothing of a generator's state
+has to survive a kill: the run goes on from the last finished epoch and computes what it would have computed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ehanet.checkpoints import load_checkpoint, save_checkpoint, write_atomically, write_json
+from ehanet.config import RunConfig
+from ehanet.data import Dataset, load_dataset
+from ehanet.data.augment import Augmentation
+from ehanet.data.edges import edge_labels, released_edge_labels
+from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory
+from ehanet.metrics.regions import dice_per_image
+from ehanet.models import build_loss, build_model
+from ehanet.records import read_record, write_record
+
+HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
+
+
+def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True) -> dict:
+    """Train ``config`` in ``run_dir`` and return the run's record.
+
+    ``run_dir`` gets config.json, history.csv, last.pt, best.pt, TensorBoard's events and, when all is done, record.json.
+    A finished run returns at once; an interrupted one goes on at the next epoch.
+
+    Args:
+        root: folder of the data set's archives or unpacked folders; phantoms need none.
+        progress: show a bar with loss and validation Dice.
+
+    Raises:
+        ValueError: ``run_dir`` holds a run of another configuration, or the loss is no longer finite.
+    """
+    run_dir = Path(run_dir)
+    if (run_dir / "record.json").is_file():
+        record = read_record(run_dir / "record.json")
+        _same_configuration(config, record["config"], run_dir)
+        return record
+    started = time.time()
+    dataset = load_dataset(config.dataset, root=root, size=config.size)
+    trainer = _Trainer(config, dataset, run_dir)
+    trainer.resume()
+    with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch",
+              disable=not progress) as bar:
+        while trainer.epoch < config.epochs:
+            row = trainer.run_epoch()
+            bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
+            bar.update()
+    return trainer.finish(started)
+
+
+class _Trainer:
+    """What a run keeps between epochs."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, run_dir: Path):
+        self.config, self.dataset, self.run_dir = config, dataset, run_dir
+        self.device = find_device(config.device)
+        self.dtype = compute_dtype(config.precision, self.device)
+        if config.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.method, **config.build_options)
+        self.encoder = getattr(self.model, "encoder", None)
+        self.initialisation = getattr(self.encoder, "initialisation", "random")
+        self.frozen = _freeze(self.encoder, config.freeze_encoder, self.initialisation)
+        self.model.to(self.device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if config.compile else self.model
+        self.loss = build_loss(config.method)
+        self.augment = Augmentation(config.augmentation)
+        self.train_batches = math.ceil(len(dataset.splits["train"]) / config.batch_size)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        self.optimizer = optimizer(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(config.schedule, step / self.total_steps))
+        self.epoch, self.history, self.best = 0, [], None
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return max(1, self.config.epochs * len(batches(np.arange(len(self.dataset.splits["train"])), self.config.batch_size)))
+
+    def resume(self) -> None:
+        """Go on from last.pt where there is one of the same configuration; else start and write the configuration."""
+        last = self.run_dir / "last.pt"
+        if not last.is_file():
+            write_json(self.run_dir / "config.json", self.config.to_dict())
+            return
+        state = load_checkpoint(last)
+        _same_configuration(self.config, state["config"], self.run_dir)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.epoch, self.history, self.best = state["epoch"], state["history"], state["best"]
+
+    def run_epoch(self) -> dict:
+        """Train one epoch, validate, write best.pt when it is the best so far, then last.pt; returns the history's row."""
+        started = time.time()
+        random = np.random.SeedSequence([self.config.seed, self.epoch]).generate_state(3)
+        order = np.random.default_rng(random[0]).permutation(self.dataset.splits["train"])
+        generator = torch.Generator().manual_seed(int(random[1]))
+        torch.manual_seed(int(random[2]))  # dropout
+        self.model.train()
+        losses = [self._step(indices, generator) for indices in batches(order, self.config.batch_size)]
+        val_loss, val_dice = self._validate()
+        self.epoch += 1
+        row = dict(zip(HISTORY, [self.epoch, self.schedule.last_epoch, float(np.mean(losses)), val_loss, val_dice,
+                                 self.optimizer.param_groups[0]["lr"], round(time.time() - started, 3)]))
+        self.history.append(row)
+        score = -val_loss if self.config.protocol == "released" else val_dice
+        if self.best is None or score > self.best["score"]:
+            self.best = {"score": score, "epoch": self.epoch, "val_dice": val_dice, "val_loss": val_loss}
+            save_checkpoint(self.run_dir / "best.pt", self._state(optimizer=False))
+        save_checkpoint(self.run_dir / "last.pt", self._state(optimizer=True))
+        self._log(row)
+        return row
+
+    def _step(self, indices: np.ndarray, generator: torch.Generator) -> float:
+        images, masks = self._load(indices)
+        if self.config.protocol == "released":
+            edges = released_edge_labels(masks)  # the released loop augments image and mask, never the edge file
+            images, masks = self.augment(images, masks, generator)
+        else:
+            images, masks = self.augment(images, masks, generator)
+            edges = edge_labels(masks, self.config.edge_width)
+        loss = self.loss(self._predict(images), masks, edges).total
+        value = loss.item()
+        if not math.isfinite(value):
+            ids = ", ".join(self.dataset.ids[index] for index in indices)
+            raise ValueError(f"loss is {value} in epoch {self.epoch + 1} on images {ids}; the last good checkpoint is kept. "
+                             "Try a smaller learning_rate or precision: float32")
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        return value
+
+    def _predict(self, images: Tensor):
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.forward(images)
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        """Mean loss over batches, and mean per-image Dice, of the validation split."""
+        self.model.eval()
+        losses, dice, weights = [], [], []
+        indices = self.dataset.splits["val"]
+        for start in range(0, len(indices), 2 * self.config.batch_size):
+            batch = indices[start:start + 2 * self.config.batch_size]
+            images, masks = self._load(batch)
+            out = self._predict(images)
+            losses.append(self.loss(out, masks, edge_labels(masks, self.config.edge_width)).total.item())
+            weights.append(len(batch))
+            dice.append(dice_per_image(out.logits.float().sigmoid()[:, 0].cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
+        return float(np.average(losses, weights=weights)), float(np.concatenate(dice).mean())
+
+    def _load(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """uint8 images and masks of these indices -> float (B, 3, H, W) in [0, 1] and (B, 1, H, W) on the device."""
+        indices = np.asarray(indices)
+        images = torch.from_numpy(np.ascontiguousarray(self.dataset.images[indices])).to(self.device)
+        masks = torch.from_numpy(np.ascontiguousarray(self.dataset.masks[indices])).to(self.device)
+        return images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float()
+
+    def _state(self, optimizer: bool) -> dict:
+        state = {"model": self.model.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
+                 "encoder": getattr(self.encoder, "name", None)}
+        if optimizer:
+            state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history}
+        return state
+
+    def _log(self, row: dict) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # costs a second to import: not before it is needed
+
+        frame = pd.DataFrame(self.history, columns=HISTORY)
+        write_atomically(self.run_dir / "history.csv", lambda path: frame.to_csv(path, index=False))
+        with SummaryWriter(self.run_dir / "tensorboard", purge_step=self.epoch) as board:
+            for name in HISTORY[2:]:
+                board.add_scalar(name, row[name], self.epoch)
+
+    def finish(self, started: float) -> dict:
+        """Write record.json, the sign that the run is complete."""
+        self._log(self.history[-1])
+        encoder = f"{self.initialisation}, {'frozen' if self.frozen else 'trained'}" if self.encoder is not None else "none"
+        warnings = list(self.dataset.manifest.get("warnings", []))
+        if self.encoder is not None and self.initialisation == "random":
+            warnings.append(f"encoder: random, {'frozen' if self.frozen else 'trained'}")
+        return write_record(
+            self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
+            config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
+            device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
+            seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
+            encoder=encoder, steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
+        )
+
+
+def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut ``order`` into batches; a last batch of one image joins the one before, since batch norm cannot take it.
+
+    Raises:
+        ValueError: fewer than two images in all.
+    """
+    if len(order) < 2:
+        raise ValueError(f"training needs at least 2 images, the train split has {len(order)}")
+    parts = [order[start:start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+def learning_rate_factor(schedule: str, progress: float) -> float:
+    """Factor on the learning rate at ``progress`` in [0, 1] of all steps.
+
+    "one-cycle" rises from 1/25 along a cosine over the first 30 %, then falls to 1e-4 / 25 (Smith and Topin 2019, with
+    PyTorch's default shape); "cosine" warms up linearly over 5 %, then falls to zero (Loshchilov and Hutter 2017).
+    """
+    if schedule == "constant":
+        return 1.0
+    warm_up, low, final = (0.3, 1 / 25, 1e-4 / 25) if schedule == "one-cycle" else (0.05, 0.0, 0.0)
+    if progress < warm_up:
+        rise = progress / warm_up
+        return low + (1 - low) * ((1 - math.cos(math.pi * rise)) / 2 if schedule == "one-cycle" else rise)
+    fall = min(1.0, (progress - warm_up) / (1 - warm_up))
+    return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
+
+
+def _freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:
+    """Take the gradient from the encoder's parameters by the rule; batch statistics and dropout stay active, as released."""
+    frozen = encoder is not None and (rule == "always" or (rule == "pretrained" and initialisation != "random"))
+    if frozen:
+        encoder.requires_grad_(False)
+    return frozen
+
+
+def _same_configuration(config: RunConfig, other: dict, run_dir: Path) -> None:
+    differences = config.differences(RunConfig.from_dict(other))
+    if differences:
+        raise ValueError(f"{run_dir} holds a run of another configuration ({'; '.join(differences)}); "
+                         "choose another folder or remove it")
