@@ -78,10 +78,10 @@ class _Trainer:
         self.forward = torch.compile(self.model) if config.compile else self.model
         self.loss = build_loss(config.method)
         self.augment = Augmentation(config.augmentation)
-        self.train_batches = math.ceil(len(dataset.splits["train"]) / config.batch_size)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = optimizer(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = optimizer(trained, lr=config.learning_rate, weight_decay=config.weight_decay,
+                                   fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate_factor(config.schedule, step / self.total_steps))
         self.epoch, self.history, self.best = 0, [], None

@@ -1,0 +1,122 @@
+"""Losses against hand-computed cases and a plain rebuild of their definitions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ehanet.losses import EHANetLoss, LogitLoss, _lovasz_two_classes, dice_bce, lovasz_softmax
+from ehanet.models.output import SegmentationOutput
+
+
+def jaccard_loss_of_wrong_pixels(wrong: np.ndarray, truth: np.ndarray) -> float:
+    """1 - IoU of the truth after the ``wrong`` pixels have been flipped: the set function that Lovasz extends."""
+    prediction = truth ^ wrong
+    union = (truth | prediction).sum()
+    return 1 - (truth & prediction).sum() / union if union else 0.0
+
+
+def lovasz_by_definition(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Sum over the sorted errors of e_i * (loss of the first i pixels wrong - loss of the first i-1)."""
+    losses = []
+    for index in range(probabilities.shape[1]):
+        truth = (labels == index).ravel()
+        if not truth.any():
+            continue
+        errors = np.abs(truth - probabilities[:, index].ravel())
+        wrong, before, total = np.zeros_like(truth), 0.0, 0.0
+        for pixel in np.argsort(-errors, kind="stable"):
+            wrong[pixel] = True
+            after = jaccard_loss_of_wrong_pixels(wrong, truth)
+            total += errors[pixel] * (after - before)
+            before = after
+        losses.append(total)
+    return float(np.mean(losses))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 4), share=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_lovasz_softmax_is_its_definition(seed, classes, share):
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(size=(2, classes, 4, 5)))
+    labels = torch.from_numpy(np.where(rng.random((2, 4, 5)) < share, rng.integers(0, classes, (2, 4, 5)), 0))
+    probabilities = logits.softmax(dim=1)
+    expected = lovasz_by_definition(probabilities.numpy(), labels.numpy())
+    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(expected, abs=1e-10)
+    assert lovasz_softmax(probabilities, labels[:, None]).item() == pytest.approx(expected, abs=1e-10)
+    if classes == 2:
+        assert _lovasz_two_classes(probabilities[:, 1], labels).item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_one_sort_has_the_gradient_of_two(share):
+    torch.manual_seed(0)
+    labels = (torch.rand(2, 6, 7) < share).long()
+    gradients = []
+    for loss in (lambda p: lovasz_softmax(p, labels), lambda p: _lovasz_two_classes(p[:, 1], labels)):
+        torch.manual_seed(1)
+        logits = torch.randn(2, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+        loss(logits.softmax(dim=1)).backward()
+        gradients.append(logits.grad)
+    assert gradients[0].abs().max() > 0
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_lovasz_of_a_perfect_and_a_wrong_prediction():
+    labels = torch.tensor([[[0, 1], [1, 0]]])
+    perfect = torch.nn.functional.one_hot(labels, 2).permute(0, 3, 1, 2).double()
+    assert lovasz_softmax(perfect, labels) == 0
+    assert lovasz_softmax(1 - perfect, labels) == 1
+
+
+def test_lovasz_refuses_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\) and \(1, 5, 4\)"):
+        lovasz_softmax(torch.rand(1, 2, 4, 4), torch.zeros(1, 5, 4))
+
+
+def test_dice_bce_by_hand():
+    logits = torch.tensor([[[[0.0, 0.0]]]])
+    mask = torch.tensor([[[[1.0, 0.0]]]])
+    # p = 0.5 everywhere: BCE = ln 2; Dice term = 1 - (2 * 0.5 + 1) / (1 + 1 + 1) = 1/3
+    assert dice_bce(logits, mask).item() == pytest.approx(0.5 * np.log(2) + 0.5 / 3)
+
+
+def test_dice_bce_sums_over_the_whole_batch():
+    """Pooled sums, as released: an empty image beside a full one does not count for itself."""
+    logits = torch.tensor([20.0, -20.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
+    mask = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
+    assert dice_bce(logits, mask).item() == pytest.approx(0.5 * 10 + 0.5 * (1 - 9 / 13), abs=1e-5)
+    with pytest.raises(ValueError, match="differ in shape"):
+        dice_bce(logits, mask[:1])
+
+
+def output(dtype=torch.float32, edge=True):
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 1, 8, 8).to(dtype) for _ in range(5)]
+    edges = torch.randn(2, 2, 8, 8).to(dtype)
+    return SegmentationOutput(maps[4], maps[:4], edges.softmax(dim=1) if edge else None, edges if edge else None)
+
+
+def test_ehanet_loss_adds_edge_and_five_regions_with_weight_one():
+    mask = (torch.arange(128).view(2, 1, 8, 8) % 3 == 0).float()
+    edge_label = (torch.arange(128).view(2, 1, 8, 8) % 5 == 0).float()
+    out = output()
+    loss = EHANetLoss()(out, mask, edge_label)
+    assert torch.stack(loss.regions).tolist() == [dice_bce(z, mask).item() for z in (*out.sides, out.logits)]
+    assert loss.edge.item() == pytest.approx(lovasz_softmax(out.edge, edge_label).item(), abs=1e-6)
+    assert loss.total.item() == pytest.approx(loss.edge.item() + sum(x.item() for x in loss.regions), abs=1e-5)
+
+
+def test_loss_without_an_edge_branch():
+    mask = torch.ones(2, 1, 8, 8)
+    loss = EHANetLoss()(output(edge=False), mask)
+    assert loss.edge is None and loss.total == torch.stack(loss.regions).sum()
+    with pytest.raises(ValueError, match="give edge_label"):
+        EHANetLoss()(output(), mask)
+
+
+def test_half_precision_outputs_are_scored_in_float32():
+    mask = torch.ones(2, 1, 8, 8)
+    assert EHANetLoss()(output(torch.bfloat16), mask, mask).total.dtype == torch.float32
+    assert LogitLoss()(output(torch.bfloat16), mask).total.dtype == torch.float32
