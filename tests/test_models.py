@@ -1,0 +1,182 @@
+"""What every network takes and returns, and EHANet's switches and encoders."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ehanet.models import EHANet, build_model, list_models
+from ehanet.models.encoders import build_encoder
+from ehanet.models.registry import register
+
+torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return EHANet().eval()
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (33, 47), (64, 96), (97, 64), (255, 33)])
+def test_outputs_have_the_size_of_the_input(model, height, width):
+    with torch.no_grad():
+        out = model(torch.rand(2, 3, height, width))
+    assert out.logits.shape == (2, 1, height, width)
+    assert [side.shape for side in out.sides] == [(2, 1, height, width)] * 4
+    assert out.edge.shape == out.edge_logits.shape == (2, 2, height, width)
+    assert torch.allclose(out.edge.sum(dim=1), torch.ones(2, height, width))
+
+
+@pytest.mark.parametrize("images, error, message", [
+    (torch.rand(3, 64, 64), ValueError, r"expected 4 dimensions \(B, 3, H, W\), got 3"),
+    (torch.rand(1, 1, 64, 64), ValueError, r"expected 3 channels \(RGB\), got 1"),
+    (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), TypeError, r"floating point values in \[0, 1\], got torch.uint8"),
+    (torch.rand(1, 3, 31, 64), ValueError, "at least 32 x 32 pixels, got 31 x 64"),
+    ([[1.0]], TypeError, "expected a torch.Tensor"),
+])
+def test_what_a_network_cannot_take(model, images, error, message):
+    with pytest.raises(error, match=message) as raised:
+        model(images)
+    assert "\n" not in str(raised.value)
+
+
+def test_values_are_not_looked_at_in_forward(model):
+    with torch.no_grad():
+        assert model(torch.full((1, 3, 32, 32), 7.0)).logits.shape == (1, 1, 32, 32)
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_one_switch_changes_one_thing():
+    full = EHANet()
+    parts = {name: count(module) for name, module in full.named_children()}
+    without_efa = {name: count(module) for name, module in EHANet(efa=False).named_children()}
+    assert without_efa == parts | {"efa": 0}
+    plain = EHANet(ahfa=False)
+    assert {n: count(m) for n, m in plain.named_children()} == parts | {"decoder": count(plain.decoder)}
+    assert not any(isinstance(m, nn.Sigmoid) for m in plain.decoder.modules())
+    bare = EHANet(iem=False)
+    narrow_head = 2 * (32 * 32 + 32 + 64) + 32 + 1
+    expected = parts | {"head": narrow_head}
+    del expected["iem"]
+    assert {n: count(m) for n, m in bare.named_children() if n != "iem"} == expected
+
+
+@pytest.mark.parametrize("switches", [dict(efa=False), dict(iem=False), dict(ahfa=False), dict(efa=False, iem=False, ahfa=False)])
+def test_switched_off_networks_train(switches):
+    model = EHANet(**switches)
+    out = model(torch.rand(2, 3, 64, 64))
+    assert (out.edge is None) == (out.edge_logits is None) == (not switches.get("iem", True))
+    (out.logits.sum() + sum(side.sum() for side in out.sides) + (0 if out.edge is None else out.edge[:, 1].sum())).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_efa_off_passes_features_through():
+    model = EHANet(efa=False).eval()
+    seen = {}
+    model.efa[2].register_forward_hook(lambda module, inputs, output: seen.update(same=output is inputs[0]))
+    model(torch.rand(1, 3, 32, 32))
+    assert seen["same"]
+
+
+def test_released_dropout_places():
+    drops = [m.p for m in EHANet().modules() if isinstance(m, nn.Dropout) and m.p > 0]
+    transformer_layers = 2 + 4 + 3
+    assert drops == [0.1] * (2 * transformer_layers)
+
+
+def test_batch_norm_follows_the_paper():
+    norms = [m for name, m in EHANet().named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.momentum, m.eps) for m in norms} == {(0.1, 1e-5)}
+
+
+def test_other_encoders_get_adapters_and_normalisation():
+    model = EHANet(encoder="resnet18")
+    assert [a[0].in_channels for a in model.adapters] == [64, 64, 128, 256, 512]
+    assert [a[0].out_channels for a in model.adapters] == [32, 64, 96, 128, 160]
+    assert model.encoder.normalise and model.encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert model(torch.rand(2, 3, 50, 70)).logits.shape == (2, 1, 50, 70)
+    assert not EHANet().encoder.normalise
+
+
+@pytest.mark.parametrize("name, message", [
+    ("resnet_18", "unknown encoder 'resnet_18'"),
+    ("convnext_tiny", r"feature maps at strides \[4, 8, 16, 32\]; EHANet needs \[2, 4, 8, 16, 32\]"),
+])
+def test_encoders_that_do_not_fit(name, message):
+    with pytest.raises(ValueError, match=message):
+        EHANet(encoder=name)
+
+
+def test_local_weights_in_timm_and_in_apple_names(tmp_path):
+    source = build_encoder("mobilevit_s").net
+    timm_file, apple_file = tmp_path / "timm.safetensors", tmp_path / "apple.pt"
+    save_file(source.state_dict(), timm_file)
+    from_timm = EHANet(encoder_weights=timm_file)
+    assert from_timm.encoder.initialisation == "timm.safetensors"
+    assert all(torch.equal(a, b) for a, b in zip(from_timm.encoder.net.state_dict().values(), source.state_dict().values()))
+
+    from ehanet.models.encoders import timm_name
+    from tests_golden_names import released_encoder_names
+
+    by_timm_name = source.state_dict()
+    apple = {name: by_timm_name[timm_name(name)] for name in released_encoder_names() if timm_name(name) in by_timm_name}
+    apple["conv_1.block.conv.weight"] = apple["conv_1.block.conv.weight"].flip(1)  # Apple's file wants BGR
+    torch.save(apple, apple_file)
+    from_apple = EHANet(encoder_weights=apple_file)
+    assert all(torch.equal(a, b) for a, b in zip(from_apple.encoder.net.state_dict().values(), by_timm_name.values()))
+
+
+def test_imagenet_mobilenet(shared):
+    path = shared / "weights" / "mobilenetv1_100.imagenet.safetensors"
+    model = EHANet(encoder="mobilenetv1_100", encoder_weights=path).eval()
+    assert model.encoder.channels == [64, 128, 256, 512, 1024]
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        features = model.encoder(image)
+    assert [f.shape[-1] for f in features] == [32, 16, 8, 4, 2]
+    rebuilt = EHANet(encoder=model.encoder.name)
+    rebuilt.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(rebuilt.eval()(image).logits, model(image).logits)
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda p: p / "none.safetensors", FileNotFoundError, "not found"),
+    (lambda p: (p / "junk.safetensors").write_bytes(b"junk") and p / "junk.safetensors", ValueError, "not a readable weights file"),
+    (lambda p: (save_file({"a": torch.zeros(1)}, p / "a.safetensors"), p / "a.safetensors")[1], ValueError, "not a file for 'mobilevit_s'"),
+])
+def test_bad_weights_files(tmp_path, make, error, message):
+    with pytest.raises(error, match=message) as raised:
+        EHANet(encoder_weights=make(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_no_network_and_no_cached_weights(monkeypatch):
+    monkeypatch.setattr("timm.create_model", lambda *a, **k: (_ for _ in ()).throw(OSError("offline")))
+    with pytest.raises(ValueError, match="give encoder_weights=FILE .* or pretrained=False"):
+        EHANet(pretrained=True)
+
+
+def test_registry_errors_name_the_known_ones():
+    assert list_models()[0] == "ehanet"
+    with pytest.raises(ValueError, match="unknown model 'ehnet'; known: ehanet"):
+        build_model("ehnet")
+    with pytest.raises(ValueError, match="no option 'ifm'; its options: encoder, encoder_weights, efa, iem, ahfa"):
+        build_model("ehanet", ifm=False)
+    with pytest.raises(ValueError, match="already registered"):
+        register("ehanet")(lambda pretrained=False: nn.Identity())
+
+
+def test_save_and_load_give_the_same_output(model, tmp_path):
+    path = Path(tmp_path / "model.pt")
+    torch.save(model.state_dict(), path)
+    again = build_model("ehanet").eval()
+    again.load_state_dict(torch.load(path, weights_only=True))
+    image = torch.rand(1, 3, 40, 40)
+    with torch.no_grad():
+        assert torch.equal(again(image).logits, model(image).logits)

@@ -1,0 +1,214 @@
+"""The training loop: protocols, schedules, resuming after a kill, and what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from ehanet import load_run
+from ehanet.checkpoints import load_checkpoint
+from ehanet.config import RunConfig
+from ehanet.models.registry import _METHODS, register
+from ehanet.training import HISTORY, batches, fit, learning_rate_factor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder of 20 images: a bright disc on noise."""
+    root = tmp_path_factory.mktemp("own") / "discs"
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for index in range(20):
+        row, column, radius = rng.uniform(8, 24), rng.uniform(8, 24), rng.uniform(4, 8)
+        mask = (y - row) ** 2 + (x - column) ** 2 < radius**2
+        image = rng.uniform(0, 90, (32, 32, 3)) + 120 * mask[:, :, None]
+        Image.fromarray(image.astype(np.uint8)).save(root / "images" / f"{index}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def config(folder):
+    return RunConfig(dataset=str(folder), size=32, epochs=2, batch_size=8, learning_rate=2e-3, optimizer="adamw",
+                     schedule="one-cycle", precision="float32", device="cpu")
+
+
+def weights(run_dir: Path) -> list[torch.Tensor]:
+    return list(load_checkpoint(run_dir / "last.pt")["model"].values())
+
+
+def test_a_run_leaves_what_it_promises(config, tmp_path):
+    record = fit(config, tmp_path / "laptop" / "discs" / "ehanet" / "seed0", progress=False)
+    run_dir = tmp_path / "laptop" / "discs" / "ehanet" / "seed0"
+    assert {p.name for p in run_dir.iterdir()} >= {"config.json", "history.csv", "last.pt", "best.pt", "record.json", "tensorboard"}
+    assert not list(run_dir.glob(".*")), "temporary files are left"
+    history = pd.read_csv(run_dir / "history.csv")
+    assert list(history) == HISTORY and list(history.epoch) == [1, 2] and list(history.steps) == [2, 4]
+    assert history.val_dice.between(0, 1).all() and record["best"]["val_dice"] == pytest.approx(history.val_dice.max())
+    assert record["kind"] == "run" and record["config"] == config.to_dict() and record["steps"] == 4
+    assert record["encoder"] == "random, trained" and "encoder: random, trained" in record["warnings"]
+    run = load_run("laptop/discs/ehanet/seed0", runs=tmp_path)
+    assert run.config == config and run.scores is None and run.record["id"] == record["id"]
+    assert fit(config, run_dir, progress=False) == record, "a finished run returns its record"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ehanet.config import RunConfig
+from ehanet import training
+import torch; torch.set_num_threads({threads})
+training.fit(RunConfig.from_dict({config!r}), Path({run_dir!r}), progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_result(config, tmp_path):
+    config = RunConfig.from_dict(config.to_dict() | {"epochs": 4})
+    fit(config, tmp_path / "whole", progress=False)
+    code = KILLED.format(config=config.to_dict(), run_dir=str(tmp_path / "killed"), threads=torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    deadline = time.time() + 120
+    while not (tmp_path / "killed" / "last.pt").is_file() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "killed" / "last.pt").is_file() and not (tmp_path / "killed" / "record.json").exists()
+    fit(config, tmp_path / "killed", progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True))
+    columns = [name for name in HISTORY if name != "seconds"]
+    whole, killed = (pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(whole, killed, check_exact=True)
+
+
+def test_another_seed_gives_another_result(config, tmp_path):
+    for seed in (0, 1):
+        fit(RunConfig.from_dict(config.to_dict() | {"epochs": 1, "seed": seed}), tmp_path / str(seed), progress=False)
+    assert not all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "0"), weights(tmp_path / "1")))
+
+
+def test_a_folder_of_another_configuration_is_refused(config, tmp_path):
+    fit(RunConfig.from_dict(config.to_dict() | {"epochs": 1}), tmp_path, progress=False)
+    with pytest.raises(ValueError, match="another configuration .*epochs: 2 here, 1 there"):
+        fit(config, tmp_path, progress=False)
+
+
+def test_training_learns(config, tmp_path):
+    record = fit(RunConfig.from_dict(config.to_dict() | {"epochs": 15, "augmentation": "flips"}), tmp_path, progress=False)
+    assert record["best"]["val_dice"] > 0.6
+
+
+@pytest.mark.parametrize("protocol, key", [("corrected", "val_dice"), ("released", "val_loss")])
+def test_which_checkpoint_is_kept(config, tmp_path, protocol, key):
+    record = fit(RunConfig.from_dict(config.to_dict() | {"epochs": 4, "protocol": protocol}), tmp_path, progress=False)
+    history = pd.read_csv(tmp_path / "history.csv")
+    expected = history.val_dice.idxmax() if key == "val_dice" else history.val_loss.idxmin()
+    assert record["best"]["epoch"] == history.epoch[expected] == load_checkpoint(tmp_path / "best.pt")["epoch"]
+
+
+def edge_labels_seen(config, tmp_path, monkeypatch):
+    """Mask and edge label of every training step."""
+    seen = []
+    from ehanet.losses import EHANetLoss
+
+    class Spy(EHANetLoss):
+        def __call__(self, output, mask, edge_label=None):
+            if output.logits.requires_grad:
+                seen.append((mask, edge_label))
+            return super().__call__(output, mask, edge_label)
+
+    monkeypatch.setitem(_METHODS, "ehanet", type(_METHODS["ehanet"])("ehanet", _METHODS["ehanet"].build, Spy))
+    fit(config, tmp_path, progress=False)
+    return seen
+
+
+def test_corrected_edges_follow_the_augmented_mask(config, tmp_path, monkeypatch):
+    from ehanet.data.edges import edge_labels
+
+    for mask, edge in edge_labels_seen(config, tmp_path, monkeypatch):
+        assert torch.equal(edge, edge_labels(mask, 3))
+
+
+def test_released_edges_do_not(config, tmp_path, monkeypatch):
+    from ehanet.data.edges import released_edge_labels
+
+    config = RunConfig.from_dict(config.to_dict() | {"protocol": "released", "augmentation": "flips"})
+    pairs = edge_labels_seen(config, tmp_path, monkeypatch)
+    assert not all(torch.equal(edge, released_edge_labels(mask)) for mask, edge in pairs)
+
+
+def test_frozen_encoder_keeps_its_parameters_and_moves_its_statistics(config, tmp_path):
+    config = RunConfig.from_dict(config.to_dict() | {"freeze_encoder": "always", "epochs": 1})
+    fit(config, tmp_path, progress=False)
+    torch.manual_seed(config.seed)
+    from ehanet.models import EHANet
+
+    before, after = EHANet().state_dict(), load_checkpoint(tmp_path / "last.pt")["model"]
+    encoder = [name for name in before if name.startswith("encoder.") and not name.endswith("num_batches_tracked")]
+    statistics = [name for name in encoder if "running" in name]
+    assert all(torch.equal(before[name], after[name]) for name in encoder if "running" not in name)
+    assert not any(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before["head.0.weight"], after["head.0.weight"])
+
+
+def test_a_random_encoder_is_trained_unless_asked_otherwise(config, tmp_path):
+    record = fit(RunConfig.from_dict(config.to_dict() | {"freeze_encoder": "pretrained", "epochs": 1}), tmp_path, progress=False)
+    assert record["encoder"] == "random, trained"
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images(config, tmp_path, monkeypatch):
+    class Broken:
+        def __call__(self, output, mask, edge_label=None):
+            from ehanet.losses import LossTerms
+            return LossTerms(output.logits.sum() * float("nan"), None, [])
+
+    monkeypatch.setitem(_METHODS, "broken", None)
+    del _METHODS["broken"]
+    register("broken", loss=Broken)(_METHODS["ehanet"].build)
+    with pytest.raises(ValueError, match=r"loss is nan in epoch 1 on images \d+, .* smaller learning_rate"):
+        fit(RunConfig.from_dict(config.to_dict() | {"method": "broken", "label": "broken"}), tmp_path, progress=False)
+    assert not (tmp_path / "record.json").exists()
+
+
+@pytest.mark.parametrize("count, sizes", [(8, [4, 4]), (9, [4, 5]), (10, [4, 4, 2]), (4, [4]), (2, [2])])
+def test_no_batch_of_one(count, sizes):
+    parts = batches(np.arange(count), 4)
+    assert [len(part) for part in parts] == sizes
+    assert np.concatenate(parts).tolist() == list(range(count))
+
+
+def test_one_image_cannot_train():
+    with pytest.raises(ValueError, match="at least 2 images"):
+        batches(np.arange(1), 4)
+
+
+def test_schedules():
+    assert {learning_rate_factor("constant", p) for p in (0, 0.3, 1)} == {1.0}
+    assert learning_rate_factor("one-cycle", 0) == pytest.approx(1 / 25)
+    assert learning_rate_factor("one-cycle", 0.3) == 1
+    assert learning_rate_factor("one-cycle", 0.65) == pytest.approx(0.5, abs=1e-4)
+    assert learning_rate_factor("one-cycle", 1) == pytest.approx(4e-6)
+    assert [learning_rate_factor("cosine", p) for p in (0, 0.025, 0.05, 1)] == pytest.approx([0, 0.5, 1, 0])
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"epoch": 3}, "unknown setting 'epoch'; known: method, dataset"),
+    ({"epochs": "3"}, "epochs: expected int, got '3'"),
+    ({"epochs": True}, "epochs: expected int, got True"),
+    ({"epochs": 0}, "epochs: must be above 0"),
+    ({"protocol": "fixed"}, "protocol: 'fixed' is none of corrected, released"),
+    ({"edge_width": 4}, "edge_width: must be odd"),
+    ({"size": 16}, "size: must be at least 32"),
+])
+def test_configuration_errors_name_the_way_out(values, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict(values)
