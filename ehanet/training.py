@@ -192,10 +192,12 @@ class _Trainer:
     def finish(self, started: float) -> dict:
         """Write record.json, the sign that the run is complete."""
         self._log(self.history[-1])
-        encoder = f"{self.initialisation}, {'frozen' if self.frozen else 'trained'}" if self.encoder is not None else "none"
+        random = self.initialisation == "random"
+        treated = "frozen" if self.frozen else "trained" if random else "fine-tuned"
+        encoder = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
         warnings = list(self.dataset.manifest.get("warnings", []))
-        if self.encoder is not None and self.initialisation == "random":
-            warnings.append(f"encoder: random, {'frozen' if self.frozen else 'trained'}")
+        if self.encoder is not None and random:
+            warnings.append(f"encoder: {encoder}")
         return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,

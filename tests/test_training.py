@@ -103,7 +103,7 @@ def test_a_folder_of_another_configuration_is_refused(config, tmp_path):
 
 
 def test_training_learns(config, tmp_path):
-    record = fit(RunConfig.from_dict(config.to_dict() | {"epochs": 15, "augmentation": "flips"}), tmp_path, progress=False)
+    record = fit(RunConfig.from_dict(config.to_dict() | {"epochs": 25, "batch_size": 4, "augmentation": "flips"}), tmp_path, progress=False)
     assert record["best"]["val_dice"] > 0.6
 
 
