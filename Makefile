@@ -1,0 +1,80 @@
+# The front door. `make help` lists what there is; GNU make 3.81 suffices.
+PROFILE ?= quick
+SOURCE ?=
+WEIGHTS ?=
+SET ?=
+JOBS ?=
+INSTALL ?= uv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+export PROFILE SOURCE WEIGHTS SET JOBS INSTALL PYTHON
+export PYTHONPATH := $(CURDIR)
+
+PY := .venv/bin/python
+# One stamp a lock and folder: the same lock installs nothing, a changed one or a moved clone installs again.
+ENVIRONMENT := .venv/.installed-$(shell (cat requirements.lock; pwd) | cksum | cut -d' ' -f1)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+help:
+	@echo "make paper        every table and figure of PROFILE into reports/PROFILE/index.html"
+	@echo "                    PROFILE=quick     a file of config/; quick needs no data and no GPU"
+	@echo "                    SOURCE=folder     your archives or unpacked folders of the real data sets"
+	@echo "                    WEIGHTS=folder    encoder weights (default: SOURCE/../weights where there is one)"
+	@echo "                    SET='key=value'   override settings of the profile, into reports/PROFILE-.../"
+	@echo "                    JOBS=n            processor cores to use (default: all)"
+	@echo "make plan         what 'make paper' would run, and why"
+	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
+	@echo "make data         import the data sets found in SOURCE, and say what is in them"
+	@echo "make lab          JupyterLab on the notebooks"
+	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
+	@echo "make mutants      break the code on purpose and see the tests turn red"
+	@echo "make wheelhouse   packages for an installation without a network; copy the folder wheelhouse beside the Makefile there"
+	@echo "make lock         resolve requirements.lock again from pyproject.toml"
+	@echo "make clean        remove caches; .venv, runs and reports stay"
+	@echo "INSTALL=pip       install with pip and its configuration (a mirror, a proxy) in place of uv"
+
+environment: $(ENVIRONMENT)
+
+$(ENVIRONMENT):
+	@sh workflow/install.sh
+	@touch $@
+
+paper: $(ENVIRONMENT)
+	@$(PY) workflow/paper.py run
+
+plan: $(ENVIRONMENT)
+	@$(PY) workflow/paper.py plan
+
+report: $(ENVIRONMENT)
+	@$(PY) workflow/paper.py report
+
+data: $(ENVIRONMENT)
+	@$(PY) workflow/paper.py data
+
+lab: $(ENVIRONMENT)
+	$(PY) -m jupyterlab
+
+test: $(ENVIRONMENT)
+	$(PY) -m pytest -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
+
+test-slow: $(ENVIRONMENT)
+	$(PY) -m pytest -m slow tests
+
+mutants: $(ENVIRONMENT)
+	$(PY) tests/mutants/run.py
+
+wheelhouse: $(ENVIRONMENT)
+	$(PY) -m pip wheel --wheel-dir wheelhouse -r requirements.lock
+	cp requirements.lock wheelhouse/
+
+lock: $(ENVIRONMENT)
+	$(PY) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .snakemake .pytest_cache .hypothesis build dist *.egg-info
+	find ehanet workflow tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
+	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
+
+.PHONY: help environment paper plan report data lab test test-slow mutants wheelhouse lock clean
