@@ -1,0 +1,230 @@
+"""One reader for a zip, a tar or an unpacked folder: lists members and reads them one by one, and never unpacks anything.
+
+Nothing is written, so a member's name is only a label. Names that try to leave the archive, members over the size limit
+and links are refused or passed over all the same: such a file is not what its owner thinks it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MEMBER_LIMIT = 512 * 2**20  # bytes of one unpacked member
+TOTAL_LIMIT = 200 * 2**30  # bytes of all unpacked members; ISIC 2018 holds 11 GB
+COUNT_LIMIT = 2_000_000  # members
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_CLUTTER = {"__MACOSX", "Thumbs.db", ".DS_Store", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a source: its path with forward slashes, its size in bytes and, in a zip, its CRC-32."""
+
+    path: str
+    size: int
+    crc: int | None = None
+
+    @property
+    def pure(self) -> PurePosixPath:
+        return PurePosixPath(self.path)
+
+
+class Source:
+    """Members of an archive or folder. ``path`` names it in errors; ``members`` leaves clutter of file browsers out."""
+
+    def __init__(self, path: Path, members: list[Member]):
+        if len(members) > COUNT_LIMIT:
+            raise ValueError(f"{path} holds over {COUNT_LIMIT} files; that is none of the data sets")
+        self.path = path
+        self.members = [member for member in members if not _is_clutter(member.pure)]
+        total = 0
+        for member in self.members:
+            if member.pure.is_absolute() or ".." in member.pure.parts or "\\" in member.path:
+                raise ValueError(f"{path}: the member {member.path!r} points outside the archive; do not trust this file")
+            total += member.size
+            if member.size > MEMBER_LIMIT or total > TOTAL_LIMIT:
+                raise ValueError(f"{path}: {member.path} unpacks to more than this reader accepts; do not trust this file")
+
+    def read(self, member: Member) -> bytes:
+        """Content of a member; safe to call from several threads. A damaged one is a ValueError naming archive and member."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release the file behind the source."""
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def label(self, member: Member) -> str:
+        """How errors name a member."""
+        return f"{self.path.name}: {member.path}"
+
+    def damaged(self, member: Member, error: object) -> ValueError:
+        return ValueError(f"{self.label(member)} cannot be read ({error}); the archive is damaged or incomplete, fetch it again")
+
+
+class ZipSource(Source):
+    def __init__(self, path: Path):
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            raise _unreadable(path, error) from error
+        try:
+            members = []
+            for info in self._zip.infolist():
+                if info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:  # folders, symbolic links
+                    continue
+                if info.flag_bits & 1:
+                    raise ValueError(f"{path}: encrypted; unpack it with its password and pass the folder")
+                members.append(Member(info.filename, info.file_size, info.CRC))
+            super().__init__(path, members)
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def read(self, member: Member) -> bytes:
+        try:
+            with self._zip.open(member.path) as file:
+                return file.read(member.size)  # zipfile compares the CRC when the last byte is read
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise self.damaged(member, error) from error
+
+    def close(self) -> None:
+        self._zip.close()
+
+
+class TarSource(Source):
+    """A tar. A compressed one is first expanded into an unnamed temporary file, because its members cannot be reached singly."""
+
+    def __init__(self, path: Path):
+        self._lock = threading.Lock()
+        self._plain = None
+        try:
+            if not zipfile.is_zipfile(path) and path.suffix != ".tar":
+                self._plain = _expanded(path)
+            self._tar = tarfile.open(path if self._plain is None else None, "r:", fileobj=self._plain)
+            self._infos = {info.name: info for info in self._tar if info.isreg()}
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            if self._plain is not None:
+                self._plain.close()
+            raise _unreadable(path, error) from error
+        super().__init__(path, [Member(name, info.size) for name, info in self._infos.items()])
+
+    def read(self, member: Member) -> bytes:
+        with self._lock:  # one file position for all threads
+            try:
+                data = self._tar.extractfile(self._infos[member.path]).read()
+            except (tarfile.TarError, OSError, EOFError) as error:
+                raise self.damaged(member, error) from error
+        if len(data) != member.size:
+            raise self.damaged(member, f"{len(data)} of {member.size} bytes")
+        return data
+
+    def close(self) -> None:
+        self._tar.close()
+        if self._plain is not None:
+            self._plain.close()
+
+
+class FolderSource(Source):
+    def __init__(self, path: Path):
+        inside = path.resolve()
+        members = []
+        for folder, _, files in os.walk(path):  # does not follow linked folders
+            for name in files:
+                file = Path(folder, name)
+                relative = file.relative_to(path).as_posix()
+                if _is_clutter(PurePosixPath(relative)):
+                    continue
+                if file.is_symlink() and not file.resolve().is_relative_to(inside):
+                    raise ValueError(f"{file} is a link that leaves the folder; copy the file there or pass the real folder")
+                if not file.is_file():
+                    raise ValueError(f"{file} is a broken link or no regular file; remove or replace it")
+                members.append(Member(relative, file.stat().st_size))
+        super().__init__(path, sorted(members, key=lambda member: member.path))
+
+    def read(self, member: Member) -> bytes:
+        try:
+            return (self.path / member.path).read_bytes()
+        except OSError as error:
+            raise self.damaged(member, error.strerror) from error
+
+
+def open_source(path: Path) -> Source:
+    """Open an archive (by its suffix) or a folder.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: truncated, damaged, encrypted or unsafe, in one line that names the archive.
+    """
+    if path.is_dir():
+        return FolderSource(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; name an archive ({', '.join(SUFFIXES)}) or an unpacked folder")
+    name = path.name.lower()
+    if name.endswith(".zip"):
+        return ZipSource(path)
+    if name.endswith(SUFFIXES):
+        return TarSource(path)
+    raise ValueError(f"{path} is neither a folder nor an archive ({', '.join(SUFFIXES)})")
+
+
+def archive_stem(path: Path) -> str:
+    """File name without its archive suffix; a folder's name as it is."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_clutter(path: PurePosixPath) -> bool:
+    """What file browsers leave behind: resource forks, thumbnails, hidden files."""
+    return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
+
+
+def _unreadable(path: Path, error: object) -> ValueError:
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return ValueError(f"{path} is a web page, not an archive; the site wanted a login or moved the file")
+    return ValueError(f"{path} is truncated or damaged ({error}); fetch it again")
+
+
+def _expanded(path: Path):
+    import bz2
+    import gzip
+    import lzma
+
+    opener = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[path.suffix.lower()]
+    plain = tempfile.TemporaryFile()
+    try:
+        with opener(path, "rb") as packed:
+            written = 0
+            while block := packed.read(2**20):
+                written += plain.write(block)
+                if written > TOTAL_LIMIT:
+                    raise ValueError(f"{path} expands to more than {TOTAL_LIMIT} bytes; do not trust this file")
+    except lzma.LZMAError as error:
+        plain.close()
+        raise _unreadable(path, error) from error
+    except BaseException:
+        plain.close()
+        raise
+    plain.seek(0)
+    return plain

@@ -1,0 +1,186 @@
+"""``load_dataset``: from a name or a folder to arrays, ids, groups and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ehanet.data.archives import archive_stem, open_source
+from ehanet.data.cache import entry_folder, read_entry, write_entry
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.importers import IMPORTERS, OWN, VERSION, Importer, Row, decode_sample, find_samples, natural_key
+from ehanet.data.sources import describe, downloads_folder, locate
+from ehanet.data.splits import resolve_split
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and masks of one size with their split.
+
+    images: uint8 (N, H, W, 3). masks: uint8 0/1 (N, H, W). ids: file stems in natural order. groups: patient or image, one an
+    image. splits: "train", "val", "test" -> indices. manifest: JSON-able; name, size, count, content (SHA-256), sources,
+    original_sizes {"width x height": count}, empty_masks, warnings, split, licence, citation, modality, spacing_mm.
+    """
+
+    name: str
+    images: np.ndarray
+    masks: np.ndarray
+    ids: list[str]
+    groups: list[str]
+    splits: dict[str, np.ndarray]
+    manifest: dict
+
+
+def list_datasets() -> list[str]:
+    """Names that ``load_dataset`` knows; it takes a folder's or an archive's path as well."""
+    return [*CATALOGUE, *_phantoms().PHANTOMS]
+
+
+def load_dataset(name: str | Path, root: str | Path | None = None, size: int = 256, split: str | Path | None = None, seed: int = 0) -> Dataset:
+    """Load a data set, decoding it once per size into the cache.
+
+    Args:
+        name: a name of ``list_datasets()``, or the path of a folder or archive with images/ and masks/.
+        root: folder of the archives or unpacked folders (never written); None: what ``make data`` has downloaded.
+        size: side of the squashed images in pixels, at least 16.
+        split: "rule", a CSV with the columns name,split, or None: ``<name>.split.csv`` in root, else the rule.
+        seed: of the split by rule.
+
+    Raises:
+        FileNotFoundError: a missing archive, folder or split file.
+        ValueError: an unknown name, a damaged archive, samples that do not fit together, an unusable split.
+        OSError: the cache cannot be written.
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 16 <= size <= 4096:
+        raise ValueError(f"size must be a whole number of pixels from 16 to 4096, got {size!r}")
+    size = int(size)
+    root = None if root is None else Path(root).expanduser()
+    label = str(name)
+    if label in CATALOGUE:
+        entry = CATALOGUE[label]
+        paths = locate(entry, root)
+        facts = {
+            "name": label,
+            "modality": entry.modality,
+            "licence": entry.licence,
+            "citation": entry.citation,
+            "spacing_mm": None if entry.spacing_mm is None else list(entry.spacing_mm),
+        }
+        images, masks, manifest = _imported(label, paths, IMPORTERS[label], size, facts, list(entry.archives), entry.count)
+        folders = [downloads_folder(label) if root is None else root if root.is_dir() else root.parent]
+    elif label in _phantoms().PHANTOMS:
+        images, masks, manifest = _phantom(label, size)
+        folders = [] if root is None else [root]
+    else:
+        path = _own_path(label, root)
+        label = archive_stem(path)
+        facts = {"name": label, "modality": "own images", "licence": "the owner's", "citation": None, "spacing_mm": None}
+        images, masks, manifest = _imported(label, [path], OWN, size, facts, [None], None)
+        folders = [folder for folder in (root, path, path.parent) if folder is not None]
+    ids, groups = manifest.pop("ids"), manifest.pop("groups")
+    splits, account, warnings = resolve_split(label, ids, groups, split, folders, seed)
+    manifest = {**manifest, "split": account, "warnings": manifest["warnings"] + warnings}
+    return Dataset(label, images, masks, ids, groups, splits, manifest)
+
+
+def _phantoms():
+    return import_module("ehanet.data.phantoms")
+
+
+def _own_path(name: str, root: Path | None) -> Path:
+    path = Path(name).expanduser()
+    candidates = [path] if root is None or path.is_absolute() else [root / path, path]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate.resolve()
+    if os.sep in name or "/" in name or "." in name:
+        raise FileNotFoundError(f"{name} does not exist; name a folder or archive with images/ and masks/")
+    raise ValueError(f"unknown data set {name!r}; known are {', '.join(list_datasets())}, or the path of a folder with images/ and masks/")
+
+
+def _imported(name: str, paths: list[Path], importer: Importer, size: int, facts: dict, archives: list, official_count: int | None):
+    """Images, masks and manifest of archives, from the cache or decoded now."""
+    sources = [describe(path, archive) for path, archive in zip(paths, archives)]
+    folder = entry_folder(name, size, [f"importer {VERSION}", *(f"{source['file']} {source['sha256']}" for source in sources)])
+    ready = read_entry(folder)
+    if ready is not None:
+        return ready
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_source(path)) for path in paths]
+        samples = find_samples(name, importer, opened)
+        warnings = _source_warnings(sources, len(samples), official_count)
+        rows = _decoded(name, samples, importer, size)
+        ids, groups = [sample.id for sample in samples], [sample.group for sample in samples]
+        write_entry(folder, ids, groups, rows, size, {**facts, "sources": sources, "warnings": warnings})
+    return _written(folder)
+
+
+def _written(folder: Path):
+    ready = read_entry(folder)
+    if ready is None:
+        raise OSError(f"the cache folder {folder} cannot be read back; check the disk or set EHANET_CACHE to another folder")
+    return ready
+
+
+def _source_warnings(sources: list[dict], count: int, official_count: int | None) -> list[str]:
+    if official_count is None:
+        return []
+    warnings = []
+    for source in sources:
+        if source["official"] is False:
+            warnings.append(f"{source['file']} is not the official file: its SHA-256 or size differs")
+        elif source["official"] is None:
+            warnings.append(f"{source['file']} could not be compared with the official file")
+    if count != official_count:
+        warnings.append(f"{count} images, the official release has {official_count}")
+    return warnings
+
+
+def _decoded(name: str, samples: list, importer: Importer, size: int) -> Iterator[Row]:
+    """Decode in threads (Pillow and zlib release the interpreter lock), in the order of the samples, with a progress bar."""
+    with _own_pixel_limit(), tqdm(total=len(samples), desc=f"decoding {name}", unit="image", disable=None) as bar:
+        pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        try:
+            for row in pool.map(lambda sample: decode_sample(sample, importer, size), samples):
+                bar.update()
+                yield row
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _own_pixel_limit():
+    """Our limit (images.pixel_limit) replaces Pillow's, which cannot be raised for one image."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _phantom(name: str, size: int):
+    """Images, masks and manifest of a phantom data set; its key is the generator's source, so an edit makes it anew."""
+    module = _phantoms()
+    code = hashlib.sha256()
+    for file in sorted(Path(module.__file__).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    folder = entry_folder(name, size, [f"importer {VERSION}", code.hexdigest()])
+    ready = read_entry(folder)
+    if ready is not None:
+        return ready
+    images, masks, ids, groups = module.make_phantom(name, size)
+    order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
+    rows = (Row(images[i], masks[i], size, size, empty=not masks[i].any()) for i in order)
+    facts = {"name": name, "modality": "phantom", "licence": "that of this code", "citation": None, "spacing_mm": None, "sources": [], "warnings": []}
+    write_entry(folder, [ids[i] for i in order], [groups[i] for i in order], rows, size, facts)
+    return _written(folder)

@@ -1,0 +1,147 @@
+"""Decode one image or mask and squash it to a square.
+
+Images become uint8 RGB, masks become 0/1. A mask is binarised at its original size, then averaged over the exact area of
+each target pixel and set where at least half of that area is foreground.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+PIXEL_LIMIT = 120_000_000  # the largest ISIC photographs hold 30 million pixels
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+
+
+def pixel_limit() -> int:
+    """Largest accepted image in pixels; the environment variable EHANET_MAX_PIXELS overrides the default."""
+    text = os.environ.get("EHANET_MAX_PIXELS", "")
+    if text and not text.isdigit():
+        raise ValueError(f"EHANET_MAX_PIXELS must be a whole number of pixels, got {text!r}")
+    return int(text) if text else PIXEL_LIMIT
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    """Decode ``data`` fully; anything unreadable is a ValueError that names the file."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        width, height = image.size
+        if width * height > pixel_limit():
+            raise ValueError(
+                f"{name}: {width} x {height} pixels exceed the limit of {pixel_limit()}; "
+                "set EHANET_MAX_PIXELS higher if the file is genuine"
+            )
+        image.load()
+    except ValueError as error:
+        if str(error).startswith(name):
+            raise
+        raise ValueError(f"{name}: not a readable image ({error}); fetch or export the file again") from error
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise ValueError(f"{name}: not a readable image ({reason}); fetch or export the file again") from error
+    return image
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Image file -> uint8 (H, W, 3).
+
+    Alpha is dropped, grey repeated. Integers wider than 8 bits are scaled from 12 bits where the maximum fits, else from 16;
+    floating pixels must lie in [0, 1] or [0, 255].
+
+    Raises:
+        ValueError: unreadable, over the pixel limit, or values that are not an image's (NaN, negative, out of range).
+    """
+    image = _open(data, name)
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        grey = _grey_to_uint8(np.asarray(image), name)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: the image holds NaN or infinite values; export it with finite pixels")
+    low, high = float(values.min()), float(values.max())
+    if np.issubdtype(values.dtype, np.floating):
+        tops = (1.0, 255.0)
+    else:
+        tops = (255.0, 4095.0, 65535.0)
+    top = next((top for top in tops if high <= top), None)
+    if low < 0 or top is None:
+        raise ValueError(f"{name}: pixel values from {low:g} to {high:g} fit none of the ranges 0 to {', '.join(f'{t:g}' for t in tops)}")
+    return np.rint(values.astype(np.float64) * (255.0 / top)).astype(np.uint8)
+
+
+def decode_mask(data: bytes, name: str) -> np.ndarray:
+    """Mask of a published data set -> bool (H, W): luminance above 127 (Kvasir-SEG's JPEG masks hold values between 0 and 255)."""
+    return np.asarray(_open(data, name).convert("L")) > 127
+
+
+def decode_own_mask(data: bytes, name: str) -> np.ndarray:
+    """Mask of a user's own folder -> bool (H, W).
+
+    JPEG: above 127. Palette images: any index but 0. Lossless files: where at most one value besides 0 occurs (0/1, 0/255,
+    0/128), that value is foreground; with more values (soft edges) above half of the full range. Colours count by their
+    brightest channel, alpha is dropped.
+
+    Raises:
+        ValueError: unreadable, or several values of which none reaches half of the range (a label map of several classes).
+    """
+    image = _open(data, name)
+    if image.mode in ("P", "1"):
+        return np.asarray(image) > 0
+    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
+    values = np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else image.convert("RGB"))
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    if PurePosixPath(name).suffix.lower() in JPEG_SUFFIXES:
+        return values > 127
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: the mask holds NaN or infinite values; use 0 and 255")
+    levels = np.unique(values)
+    foreground = levels[levels != 0]
+    if len(foreground) <= 1:
+        return values != 0
+    if np.issubdtype(values.dtype, np.floating):
+        half = 0.5 if levels[-1] <= 1 else 127.5
+    else:
+        half = 127.5 if levels[-1] <= 255 else 32767.5
+    if levels[0] < 0 or levels[-1] <= half:
+        raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; make it binary (0 and 255) first")
+    return values > half
+
+
+def squash_image(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (size, size, 3), bilinear with antialiasing (Pillow widens the filter when shrinking)."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def squash_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """bool (H, W) -> uint8 0/1 (size, size): exact area average, then >= 0.5.
+
+    Integer arithmetic throughout, so that a tie at one half is decided alike on every machine.
+    """
+    height, width = mask.shape
+    covered = _area_sums(_area_sums(mask.astype(np.int64, copy=False), size).T, size).T
+    return (2 * covered >= height * width).astype(np.uint8)
+
+
+def _area_sums(values: np.ndarray, size: int) -> np.ndarray:
+    """Integrate columns (N, M) over ``size`` equal stretches of the first axis, in units of 1 / size of a pixel.
+
+    The running sum at a boundary that lies inside a pixel is the sum of the pixels before it plus the covered part.
+    """
+    length = len(values)
+    running = np.zeros((length + 1, values.shape[1]), np.int64)
+    np.cumsum(values, axis=0, out=running[1:])
+    whole, part = np.divmod(np.arange(size + 1) * length, size)
+    inside = values[np.minimum(whole, length - 1)]  # at the far end part is 0, so which pixel stands there is no matter
+    at_boundary = running[whole] * size + part[:, None] * inside
+    return np.diff(at_boundary, axis=0)

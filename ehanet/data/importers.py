@@ -1,0 +1,200 @@
+"""Find the samples of a data set among the files of its archives, by pattern, with or without top folders.
+
+A sample is an image, its mask files and a group (patient or image). Whatever matches no pattern (licences, tables, bounding
+boxes, thumbnails) is passed over; an identical second copy of a file counts once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from ehanet.data.archives import Member, Source
+from ehanet.data.images import decode_image, decode_mask, decode_own_mask, squash_image, squash_mask
+
+VERSION = 1  # part of the cache's key: raise it when the arrays made from the same files change
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
+
+
+@dataclass(frozen=True)
+class File:
+    """A member together with the source that holds it."""
+
+    source: Source
+    member: Member
+
+    @property
+    def label(self) -> str:
+        return self.source.label(self.member)
+
+    def read(self) -> bytes:
+        return self.source.read(self.member)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its mask files: several for nuclei, whose masks are united."""
+
+    id: str
+    group: str
+    image: File
+    masks: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pattern says of one file: which image it belongs to, whether it is the image or a mask, and of which group."""
+
+    id: str
+    role: str  # "image" or "mask"
+    group: str
+    part: str = ""  # tells several masks of one image apart
+
+
+def _kvasir(path: PurePosixPath) -> Found | None:
+    if len(path.parts) >= 2 and path.suffix.lower() in (".jpg", ".jpeg"):
+        role = {"images": "image", "masks": "mask"}.get(path.parts[-2])
+        if role:
+            return Found(path.stem, role, path.stem)
+    return None
+
+
+def _dsb2018(path: PurePosixPath) -> Found | None:
+    if len(path.parts) < 3 or path.suffix.lower() != ".png":
+        return None
+    image_id, folder = path.parts[-3], path.parts[-2]
+    if folder == "images" and path.stem == image_id:
+        return Found(image_id, "image", image_id)
+    if folder == "masks":
+        return Found(image_id, "mask", image_id, part=path.name)
+    return None
+
+
+def _isic2018(path: PurePosixPath) -> Found | None:
+    match = re.fullmatch(r"(ISIC_\d+)(\.jpe?g|_segmentation\.png)", path.name, re.IGNORECASE)
+    if match is None:
+        return None
+    return Found(match[1], "mask" if match[2].lower().endswith("png") else "image", match[1])
+
+
+def _lgg(path: PurePosixPath) -> Found | None:
+    match = re.fullmatch(r"((TCGA_\w+?)_\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
+    if match is None or len(path.parts) < 2 or path.parts[-2] != match[2]:
+        return None
+    return Found(match[1], "mask" if match[3] else "image", match[2])
+
+
+def _own(path: PurePosixPath) -> Found | None:
+    if len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES:
+        role = {"images": "image", "masks": "mask"}.get(path.parts[-2].lower())
+        if role:
+            return Found(path.stem, role, path.stem)
+    return None
+
+
+@dataclass(frozen=True)
+class Importer:
+    """The pattern of a data set, the layout in words for errors, and how its masks are binarised."""
+
+    pattern: Callable[[PurePosixPath], Found | None]
+    layout: str
+    read_mask: Callable[[bytes, str], np.ndarray] = decode_mask
+
+
+IMPORTERS = {
+    "kvasir-seg": Importer(_kvasir, "images/*.jpg and masks/*.jpg of the same names"),
+    "dsb2018": Importer(_dsb2018, "<id>/images/<id>.png and <id>/masks/*.png"),
+    "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
+    "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
+}
+OWN = Importer(_own, "images/ and masks/ with files of the same stems", decode_own_mask)
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key with numbers as numbers: slice_2 before slice_10; the text itself settles ties such as 01 and 1."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", text))], text
+
+
+def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> list[Sample]:
+    """Samples of ``sources``, ids in natural order.
+
+    Args:
+        name: the data set, for errors.
+
+    Raises:
+        ValueError: nothing found (with the data set that it looks like instead), an image without a mask or a mask without
+            an image, two different files for one id.
+    """
+    sources = list(sources)
+    images: dict[str, File] = {}
+    masks: dict[str, dict[str, File]] = {}
+    groups: dict[str, str] = {}
+    for source in sources:
+        for member in source.members:
+            found = importer.pattern(member.pure)
+            if found is None:
+                continue
+            file = File(source, member)
+            shelf, key = (images, found.id) if found.role == "image" else (masks.setdefault(found.id, {}), found.part)
+            if key in shelf and not _identical(shelf[key], file):
+                raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.path}; keep one of the two")
+            shelf.setdefault(key, file)
+            groups.setdefault(found.id, found.group)
+    where = " and ".join(source.path.name for source in sources)
+    if not images:
+        raise ValueError(f"{where} {_what_else(name, sources)}; {name} has the layout {importer.layout}")
+    for image_id, file in images.items():
+        if image_id not in masks:
+            raise ValueError(f"{file.label} has no mask; expected {importer.layout}")
+    for image_id, parts in masks.items():
+        if image_id not in images:
+            raise ValueError(f"{next(iter(parts.values())).label} is a mask without an image; expected {importer.layout}")
+    ids = sorted(images, key=natural_key)
+    return [Sample(i, groups[i], images[i], tuple(masks[i][part] for part in sorted(masks[i]))) for i in ids]
+
+
+def _identical(first: File, second: File) -> bool:
+    if first.member.size != second.member.size or (first.member.crc is not None and first.member.crc != second.member.crc):
+        return False
+    return first.read() == second.read()
+
+
+def _what_else(name: str, sources: list[Source]) -> str:
+    """Name the data set that the files look like, if any."""
+    for other, importer in IMPORTERS.items():
+        founds = (importer.pattern(member.pure) for source in sources for member in source.members)
+        if other != name and any(found and found.role == "image" for found in founds):
+            return f"looks like {other}, not {name}"
+    return f"holds no images of {name}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A decoded sample: image uint8 (S, S, 3), mask uint8 0/1 (S, S), original size, whether the original mask was empty."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    width: int
+    height: int
+    empty: bool
+
+
+def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
+    """Decode, check and squash one sample to ``size`` x ``size``.
+
+    Raises:
+        ValueError: unreadable file or a mask of another size than its image, naming the file.
+    """
+    image = decode_image(sample.image.read(), sample.image.label)
+    height, width = image.shape[:2]
+    union = np.zeros((height, width), bool)
+    for file in sample.masks:
+        mask = importer.read_mask(file.read(), file.label)
+        if mask.shape != union.shape:
+            raise ValueError(f"{file.label}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}; re-export one of them")
+        union |= mask
+    return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())

@@ -1,0 +1,106 @@
+"""Where a data set's files lie, and what they are: locate the archives or unpacked folders in a root and hash their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from ehanet.data.archives import SUFFIXES, archive_stem, file_sha256
+from ehanet.data.cache import cache_root, write_atomically
+from ehanet.data.catalogue import Archive, Entry
+
+
+def downloads_folder(name: str) -> Path:
+    """Where downloads of a data set go when no root is named."""
+    return cache_root() / "downloads" / name
+
+
+def locate(entry: Entry, root: Path | None) -> list[Path]:
+    """The archive or unpacked folder of each part of a data set.
+
+    ``root`` is a folder holding them, an archive or an unpacked data set itself; None means the downloads folder of the cache.
+
+    Raises:
+        FileNotFoundError: in one line, what was looked for, where, and the ways on.
+    """
+    folder = downloads_folder(entry.name) if root is None else root
+    if root is not None and not root.exists():
+        raise FileNotFoundError(f"the data folder {root} does not exist; name the folder that holds {_wanted(entry)}")
+    found = [_find_part(archive, folder, alone=len(entry.archives) == 1) for archive in entry.archives]
+    missing = [archive.file_name for archive, path in zip(entry.archives, found) if path is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{entry.name}: no {' and no '.join(missing)} (nor an unpacked folder of that name) in {folder}; "
+            f"{entry.how_to_get}, or give root= (SOURCE=) the folder that holds it"
+        )
+    return found
+
+
+def _wanted(entry: Entry) -> str:
+    return " and ".join(archive.file_name for archive in entry.archives)
+
+
+def _find_part(archive: Archive, folder: Path, alone: bool) -> Path | None:
+    """An archive of a known name first, then an unpacked folder; the root itself where the data set has one part only."""
+    names = {name.lower() for name in archive.names}
+    if folder.is_file():
+        return folder if alone or archive_stem(folder).lower() in names else None
+    if not folder.is_dir():
+        return None
+    children = sorted(folder.iterdir())
+    for child in children:
+        if child.is_file() and child.name.lower().endswith(SUFFIXES) and archive_stem(child).lower() in names:
+            return child
+    for child in children:
+        if child.is_dir() and child.name.lower() in names:
+            return child
+    if folder.name.lower() in names or (archive.inside and next(folder.glob(archive.inside), None)):
+        return folder
+    return None
+
+
+def describe(path: Path, archive: Archive | None) -> dict:
+    """File name, bytes and SHA-256 of a source, and whether it is the official file (None: not known).
+
+    The hash of a folder is that of the sorted list of its files' paths and hashes.
+    """
+    signature, size = _signature(path)
+    note = cache_root() / "hashes" / f"{signature}.json"
+    try:
+        sha256 = json.loads(note.read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        sha256 = _folder_sha256(path) if path.is_dir() else file_sha256(path)
+        write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
+    official = None
+    if archive is not None and path.is_file():
+        if archive.sha256 is not None:
+            official = sha256 == archive.sha256
+        elif archive.bytes is not None and size != archive.bytes:
+            official = False
+    return {"file": path.name, "bytes": size, "sha256": sha256, "official": official}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names if not name.startswith("."))
+
+
+def _signature(path: Path) -> tuple[str, int]:
+    """Digest of path, size and modification time (of every file of a folder), and the size in bytes."""
+    digest, size = hashlib.sha256(str(path.resolve()).encode()), 0
+    for file in _files(path) if path.is_dir() else [path]:
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read ({error.strerror}); remove or replace it") from error
+        digest.update(f"\n{file} {stat.st_size} {stat.st_mtime_ns}".encode())
+        size += stat.st_size
+    return digest.hexdigest(), size
+
+
+def _folder_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _files(folder):
+        digest.update(f"{file.relative_to(folder).as_posix()} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
