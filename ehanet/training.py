@@ -203,7 +203,7 @@ class _Trainer:
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
             seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
-            encoder=encoder, steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
+            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None), steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -20,11 +22,14 @@ class Encoder(nn.Module):
         name: what :func:`build_encoder` must be given to build this layout again without a weights file.
         channels: channels of the five maps.
         initialisation: where the weights come from: "random", "timm ImageNet weights" or the file's name.
+        weights_sha256: hash of that file, or None.
     """
 
-    def __init__(self, name: str, net: nn.Module, channels: list[int], mean, std, initialisation: str):
+    def __init__(self, name: str, net: nn.Module, channels: list[int], mean, std, weights: Path | None, pretrained: bool):
         super().__init__()
-        self.name, self.channels, self.initialisation = name, list(channels), initialisation
+        self.name, self.channels = name, list(channels)
+        self.initialisation = weights.name if weights else "timm ImageNet weights" if pretrained else "random"
+        self.weights_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
         self.net = net
         self.normalise = any(mean) or any(value != 1 for value in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -60,7 +65,8 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
             (padding "same", batch-norm eps 1e-3, without the last block, which no feature map needs).
         pretrained: timm's ImageNet weights.
         weights: a local file (.safetensors, .pth, .pt) in timm's names; for MobileViT also in Apple's names, whose
-            BGR input is turned to RGB. A MobileNetV1 file without the last block gets the Keras layout.
+            BGR input is turned to RGB. A MobileNetV1 file without the last block gets the Keras layout. A relative
+            path that does not exist is looked up in the folder that the environment variable EHANET_WEIGHTS names.
 
     Raises:
         ValueError: unknown name, maps at other strides, a file that does not fit, or no weights to be had.
@@ -68,7 +74,8 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
     """
     if pretrained and weights is not None:
         raise ValueError("pretrained and encoder_weights exclude each other: set pretrained=False to use the file")
-    state = _read_weights(weights) if weights is not None else None
+    weights = None if weights is None else find_weights(weights)
+    state = None if weights is None else _read_weights(weights)
     if state is not None and name == "mobilenetv1_100" and "blocks.4.1.conv_pw.weight" not in state:
         name = KERAS_MOBILENET
     net, configuration = _create(name, pretrained)
@@ -85,9 +92,18 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
         if name == KERAS_MOBILENET:
             net.blocks[4] = net.blocks[4][:1]
     if state is not None:
-        _fill(net, state, name, Path(weights))
-    source = Path(weights).name if weights is not None else "timm ImageNet weights" if pretrained else "random"
-    return Encoder(name, net, channels, configuration["mean"], configuration["std"], source)
+        _fill(net, state, name, weights)
+    return Encoder(name, net, channels, configuration["mean"], configuration["std"], weights, pretrained)
+
+
+def find_weights(path: str | Path) -> Path:
+    """The file itself, or the file of that name below the folder EHANET_WEIGHTS, so that records need no machine's paths."""
+    places = [Path(path), *([Path(os.environ["EHANET_WEIGHTS"], path)] if "EHANET_WEIGHTS" in os.environ else [])]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"encoder weights {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
+                            "(make paper WEIGHTS=folder)")
 
 
 def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
@@ -120,10 +136,7 @@ def _released_dropout(net: nn.Module) -> None:
             module.drop2.p = 0.1
 
 
-def _read_weights(path: str | Path) -> dict[str, Tensor]:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"encoder weights {path} not found; give the path of an existing file")
+def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
