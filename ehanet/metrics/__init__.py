@@ -1,1 +1,1 @@
-"""Scores of a segmentation, and their statistics."""
+"""Scores of segmentations: overlap, boundaries, saliency, thresholds, and statistics over images."""
