@@ -38,7 +38,9 @@ def lesion(rng: Generator, pixels: Generator, size: int) -> tuple[np.ndarray, np
 def _skin(rng: Generator, size: int, skin: np.ndarray) -> np.ndarray:
     image = skin * np.ones((size, size, 3))
     image = shade(image, 1 + 0.03 * noise(rng, size, 3, octaves=2))
-    image = over(image, skin * (0.98, 0.78, 0.76), 0.25 * step(noise(rng, size, 5, octaves=2), 1.2))
+    # Redness and sun-tanned patches, which are no lesion.
+    image = over(image, skin * (0.98, 0.72, 0.70), 0.45 * step(noise(rng, size, 5, octaves=2), 1.2))
+    image = over(image, skin * (0.80, 0.70, 0.62), 0.45 * step(noise(rng, size, 4, octaves=3) - 0.8, 0.6))
     # The net of fine furrows.
     furrows = np.abs(noise(rng, size, 26, octaves=2, stretch=2))
     image = shade(image, 1 - 0.06 * np.exp(-(furrows / 0.2) ** 2))
@@ -49,11 +51,11 @@ def _skin(rng: Generator, size: int, skin: np.ndarray) -> np.ndarray:
 def _add_lesion(rng: Generator, image: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = image.shape[0]
     x, y = coordinates(size)
-    centre, radius, stretch = rng.uniform(0.40, 0.60, 2), rng.uniform(0.14, 0.27), rng.uniform(0.8, 1.25)
+    centre, radius, stretch = rng.uniform(0.36, 0.64, 2), rng.uniform(0.11, 0.26), rng.uniform(0.8, 1.25)
     warp_x, warp_y = (0.018 * noise(rng, size, 7, octaves=3) for _ in range(2))
     rho, inside = outline(rng, x + warp_x, y + warp_y, centre, (radius * stretch, radius / stretch),
                           rng.uniform(0, np.pi), rng.uniform(0.05, 0.16), 7)
-    darkness = rng.uniform(0.55, 1.0)
+    darkness = rng.uniform(0.30, 0.95)
     first, second = BROWNS[rng.choice(len(BROWNS), 2, replace=False)]
     patches = step(noise(rng, size, 6, octaves=3, gain=0.7), 1.2)[..., None]
     colour = first * (1 - patches) + second * patches
@@ -64,8 +66,8 @@ def _add_lesion(rng: Generator, image: np.ndarray, skin: np.ndarray) -> tuple[np
     mesh = np.abs(noise(rng, size, 24, octaves=2, gain=0.5))
     network = rng.uniform(0.1, 0.5) * np.exp(-(mesh / 0.25) ** 2) * np.clip(rho, 0.3, 1)
     colour = shade(colour, 1 - network + 0.05 * noise(rng, size, 24, octaves=2))
-    fade = rng.uniform(0.008, 0.035)
-    pigment = 0.75 + 0.25 * step(noise(rng, size, 4), 0.8)
+    fade = rng.uniform(0.008, 0.045)
+    pigment = 0.65 + 0.35 * step(noise(rng, size, 4), 0.8)
     alpha = darkness * pigment * step(inside + 0.3 * fade, fade)
     # A pink halo of irritated skin, outside the mask.
     halo = np.exp(-(np.clip(-inside, 0, None) / 0.05) ** 2) * (rng.random() < 0.4)

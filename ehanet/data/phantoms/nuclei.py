@@ -70,7 +70,7 @@ def _haze(rng: Generator, size: int, level: float) -> np.ndarray:
     """Uneven background: illumination from one side and autofluorescence."""
     x, y = coordinates(size)
     u, _ = rotate(x - 0.5, y - 0.5, rng.uniform(0, 2 * np.pi))
-    uneven = rng.uniform(0.3, 0.9) * (0.5 + u) + 0.25 * noise(rng, size, 3)
+    uneven = rng.uniform(0.4, 1.2) * (0.5 + u) + 0.25 * noise(rng, size, 3)
     return 0.03 + level * np.clip(uneven, 0, None) * rng.uniform(0.4, 0.9)
 
 
@@ -80,12 +80,12 @@ def _glow_and_debris(rng: Generator, size: int, level: float) -> np.ndarray:
     field = np.zeros((size, size))
     for _ in range(rng.integers(1, 4)):
         cx, cy, spread = *rng.uniform(0, 1, 2), rng.uniform(0.09, 0.17)
-        field += rng.uniform(0.6, 1.4) * level * np.exp(
+        field += rng.uniform(0.8, 1.8) * level * np.exp(
             -((x - cx) ** 2 + (y - cy) ** 2) / (2 * spread ** 2))
     hub = rng.uniform(0.1, 0.9, 2)
-    for index in range(rng.integers(5, 12)):
-        centre = hub + 0.07 * rng.standard_normal(2) if index < 5 else rng.uniform(0, 1, 2)
-        speck = rng.uniform(0.010, 0.026)
+    for index in range(rng.integers(7, 15)):
+        centre = hub + 0.07 * rng.standard_normal(2) if index < 7 else rng.uniform(0, 1, 2)
+        speck = rng.uniform(0.012, 0.030)
         distance = np.hypot(x - centre[0], y - centre[1])
         field += rng.uniform(0.6, 1.0) * step(speck - distance, 0.006)
     return field
@@ -104,7 +104,9 @@ def _stained(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     # Tissue with a share of bare glass: lumina, tears, fat.
     hollow = noise(rng, size, 3, octaves=3, gain=0.45)
     glass = step(hollow - np.quantile(hollow, 1 - rng.uniform(0.25, 0.45)), 0.08)
-    image = over(image, stroma * (0.86, 0.72, 0.86), 0.5 * step(0.35 - np.abs(hollow - 0.2), 0.2))
+    # Cytoplasm rich in RNA: between stroma and nuclei in colour, in broad patches.
+    basophil = step(noise(rng, size, 5, octaves=3) - rng.uniform(0.2, 0.7), 0.35)
+    image = over(image, 0.55 * stroma + 0.45 * purple, 0.75 * basophil)
     image = over(image, GLASS, glass)
     mask = np.zeros((size, size), bool)
     radius = rng.uniform(0.038, 0.058)
@@ -116,7 +118,7 @@ def _stained(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
                               rng.uniform(0, np.pi), 0.05, 4)
         if glass[inside > 0].mean() > 0.4 if (inside > 0).any() else True:
             continue
-        paleness = rng.uniform(0.0, 0.35)
+        paleness = rng.uniform(0.0, 0.4)
         surface = purple * (1 - paleness) + stroma * paleness
         alpha = step(inside, 0.006) * (0.92 + 0.08 * np.clip(rho, 0, 1))
         image = over(image, surface * np.ones(3), alpha)
