@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .textures import Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8
+from .textures import (Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8,
+                       window)
 
 STAINED_SHARE = 0.3
 STROMA = np.array([[0.83, 0.62, 0.78], [0.78, 0.66, 0.84], [0.86, 0.60, 0.70]])
@@ -43,6 +44,17 @@ def _scatter(rng: Generator, count: int, radius: float, spacing: float) -> np.nd
     return np.array(chosen)
 
 
+def _nucleus(rng: Generator, size: int, centre: np.ndarray, radius: float,
+             longest: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """The window round one nucleus and in it the normalised radius and the signed distance."""
+    part = window(size, centre, 2 * longest * radius)
+    x, y = coordinates(size)
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(longest))
+    rho, inside = outline(rng, x[part], y[part], centre, (radius * stretch, radius / stretch),
+                          rng.uniform(0, np.pi), 0.05, 4)
+    return part, rho, inside
+
+
 def _fluorescence(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     x, y = coordinates(size)
     radius = rng.uniform(0.042, 0.070)
@@ -52,16 +64,14 @@ def _fluorescence(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((size, size), bool)
     chromatin = noise(rng, size, 30, octaves=2)
     for centre in centres:
-        stretch, big = rng.uniform(0.78, 1.28), rng.uniform(0.8, 1.25)
-        rho, inside = outline(rng, x, y, centre, (radius * big * stretch, radius * big / stretch),
-                              rng.uniform(0, np.pi), 0.04, 4)
+        part, rho, inside = _nucleus(rng, size, centre, radius * rng.uniform(0.8, 1.25), 1.28)
         # Log-uniform: the brightest nucleus outshines the faintest several times over.
         brightness = level * np.exp(rng.uniform(np.log(0.55), np.log(2.2)))
         focus = 0.004 + 0.012 * rng.random() ** 2
-        body = (1 - 0.25 * np.clip(rho, 0, 1) ** 2) * (1 + 0.10 * chromatin)
+        body = (1 - 0.25 * np.clip(rho, 0, 1) ** 2) * (1 + 0.10 * chromatin[part])
         # Light adds up where nuclei overlap.
-        field = field + 0.85 * brightness * body * step(inside, focus)
-        mask |= inside > 0
+        field[part] += 0.85 * brightness * body * step(inside, focus, size)
+        mask[part] |= inside > 0
     field = field + _glow_and_debris(rng, size, level)
     return np.repeat(np.clip(field, 0, 1)[..., None], 3, axis=2), mask.astype(np.uint8)
 
@@ -113,17 +123,15 @@ def _stained(rng: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     centres = _scatter(rng, round(rng.uniform(0.14, 0.24) / (np.pi * radius ** 2)), radius, 1.8)
     chromatin = noise(rng, size, 32, octaves=2)
     for centre in centres:
-        stretch, big = rng.uniform(0.7, 1.4), rng.uniform(0.8, 1.2)
-        rho, inside = outline(rng, x, y, centre, (radius * big * stretch, radius * big / stretch),
-                              rng.uniform(0, np.pi), 0.05, 4)
-        if glass[inside > 0].mean() > 0.4 if (inside > 0).any() else True:
-            continue
+        part, rho, inside = _nucleus(rng, size, centre, radius * rng.uniform(0.8, 1.2), 1.4)
         paleness = rng.uniform(0.0, 0.4)
+        # No cell lies on bare glass.
+        if not (inside > 0).any() or glass[part][inside > 0].mean() > 0.4:
+            continue
         surface = purple * (1 - paleness) + stroma * paleness
-        alpha = step(inside, 0.006) * (0.92 + 0.08 * np.clip(rho, 0, 1))
-        image = over(image, surface * np.ones(3), alpha)
-        image = shade(image, 1 + 0.08 * chromatin * alpha)
-        mask |= inside > 0
+        alpha = step(inside, 0.006, size) * (0.92 + 0.08 * np.clip(rho, 0, 1))
+        image[part] = shade(over(image[part], surface, alpha), 1 + 0.08 * chromatin[part] * alpha)
+        mask[part] |= inside > 0
     image = _red_cells(rng, image, mask)
     return ndimage.gaussian_filter(image, (0.002 * size, 0.002 * size, 0)), mask.astype(np.uint8)
 

@@ -65,12 +65,20 @@ def noise(rng: Generator, size: int, cells: int, octaves: int = 1, gain: float =
     return field / (0.479 * np.sqrt(power))
 
 
-def step(field: Field, width: float | Field = 0.0) -> Field:
+def window(size: int, centre: Sequence[float], reach: float) -> tuple[slice, slice]:
+    """The part of an image (rows, columns) within ``reach`` of a centre (x, y); may be empty."""
+    low = np.clip(np.floor((np.asarray(centre) - reach) * size), 0, size).astype(int)
+    high = np.clip(np.ceil((np.asarray(centre) + reach) * size), 0, size).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def step(field: Field, width: float | Field = 0.0, size: int | None = None) -> Field:
     """0 below, 1 above zero, with a smooth passage about ``width`` wide on each side.
 
-    ``field`` is a signed distance in relative units; the passage is never thinner than a pixel.
+    ``field`` is a signed distance in relative units; the passage is never thinner than a pixel of
+    the whole image, whose ``size`` is needed where ``field`` is a window of it.
     """
-    width = np.maximum(width, 1 / (2 * field.shape[0]))
+    width = np.maximum(width, 1 / (2 * (size or field.shape[0])))
     t = np.clip(field / (2 * width) + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
