@@ -121,11 +121,11 @@ def test_local_weights_in_timm_and_in_apple_names(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(from_timm.encoder.net.state_dict().values(), source.state_dict().values()))
 
     from ehanet.models.encoders import timm_name
-    from tests_golden_names import released_encoder_names
+    from test_golden import TENSORS
 
     by_timm_name = source.state_dict()
-    apple = {name: by_timm_name[timm_name(name)] for name in released_encoder_names() if timm_name(name) in by_timm_name}
-    apple["conv_1.block.conv.weight"] = apple["conv_1.block.conv.weight"].flip(1)  # Apple's file wants BGR
+    apple = {name: by_timm_name[timm_name(name)] for name, _ in TENSORS if timm_name(name) in by_timm_name}
+    apple["encoder.conv_1.block.conv.weight"] = apple["encoder.conv_1.block.conv.weight"].flip(1)  # Apple's file wants BGR
     torch.save(apple, apple_file)
     from_apple = EHANet(encoder_weights=apple_file)
     assert all(torch.equal(a, b) for a, b in zip(from_apple.encoder.net.state_dict().values(), by_timm_name.values()))

@@ -1,0 +1,133 @@
+"""predict: what it takes, at which size it answers, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from ehanet import predict
+from ehanet.models.output import SegmentationOutput
+
+
+class Brightness(nn.Module):
+    """A network whose probability is the mean of the channels, so that every answer is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(tuple(images.shape))
+        return SegmentationOutput((images.mean(dim=1, keepdim=True) * self.scale).logit(eps=1e-7), [])
+
+
+@pytest.fixture
+def model():
+    return Brightness()
+
+
+rng = np.random.default_rng(0)
+RGB = rng.random((40, 50, 3), dtype=np.float32)
+
+
+def test_one_array_a_stack_and_a_list(model):
+    expected = RGB.mean(axis=2)
+    for images, count in [(RGB, 1), (np.stack([RGB] * 3), 3), ([RGB, RGB], 2)]:
+        result = predict(model, images)
+        assert result.shape == (count, 40, 50) and result.dtype == np.float32
+        assert np.allclose(result, expected, atol=1e-5)
+
+
+def test_sizes_that_differ_give_a_list_in_order(model):
+    images = [RGB, RGB[:33], RGB[:, :35], RGB]
+    results = predict(model, images, batch_size=2)
+    assert isinstance(results, list)
+    for result, image in zip(results, images, strict=True):
+        assert np.allclose(result, image.mean(axis=2), atol=1e-5)
+
+
+@pytest.mark.parametrize("convert, tolerance", [
+    (lambda a: (a * 255).round().astype(np.uint8), 2e-3),
+    (lambda a: (a * 65535).round().astype(np.uint16), 1e-5),
+    (lambda a: a.astype(np.float64), 1e-5),
+    (lambda a: np.concatenate([a, np.zeros_like(a[:, :, :1])], axis=2), 1e-5),
+])
+def test_types_and_an_alpha_channel(model, convert, tolerance):
+    assert np.allclose(predict(model, convert(RGB))[0], RGB.mean(axis=2), atol=tolerance)
+
+
+def test_grey_images(model):
+    assert np.allclose(predict(model, RGB[:, :, 0])[0], RGB[:, :, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode, name", [("RGB", "a.png"), ("L", "b.jpg"), ("RGBA", "c.png"), ("I;16", "d.png"), ("P", "e.png")])
+def test_files(model, tmp_path, mode, name):
+    grey = np.full((36, 34), 128, np.uint8)
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    image.save(tmp_path / name)
+    for images in (tmp_path / name, str(tmp_path / name), [tmp_path / name]):
+        assert np.allclose(predict(model, images), 128 / 255, atol=0.01)
+
+
+def test_size_squashes_for_the_network_and_comes_back(model):
+    smooth = np.linspace(0, 1, 50, dtype=np.float32)[None, :, None].repeat(40, 0).repeat(3, 2)
+    result = predict(model, smooth, size=64)
+    assert model.seen == [(1, 3, 64, 64)] and result.shape == (1, 40, 50)
+    assert np.abs(result[0] - smooth[:, :, 0]).max() < 0.03
+    model.input_size = 32
+    predict(model, smooth)
+    assert model.seen[-1] == (1, 3, 32, 32)
+
+
+def test_flips_average_four_views(model):
+    class Corner(Brightness):
+        def forward(self, images):
+            logits = torch.full_like(images[:, :1], -20.0)
+            logits[:, :, 0, 0] = 20.0
+            return SegmentationOutput(logits, [])
+
+    result = predict(Corner(), RGB, flips=True)[0]
+    assert result[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx([0.25] * 4)
+
+
+def test_the_model_is_left_in_evaluation_mode_without_gradients(model):
+    model.train()
+    predict(model, RGB)
+    assert not model.training and model.scale.grad is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(32, 70), width=st.integers(32, 70), size=st.sampled_from([None, 32, 65]))
+def test_any_size_answers_at_its_own_size(height, width, size):
+    assert predict(Brightness(), np.zeros((height, width, 3), np.uint8), size=size).shape == (1, height, width)
+
+
+def nan_at(index):
+    images = np.zeros((3, 32, 32, 3), np.float32)
+    images[index, 0, 0, 0] = np.nan
+    return images
+
+
+@pytest.mark.parametrize("images, error, message", [
+    (nan_at(2), ValueError, "image 2: contains NaN"),
+    ([RGB, RGB * 255], ValueError, r"image 1: floating point values must lie in \[0, 1\], found"),
+    (np.zeros((32, 32, 3), np.int64), ValueError, "image 0: expected uint8, uint16 or floating point values, got int64"),
+    (np.zeros((2, 32, 32, 2)), ValueError, r"image 0: expected \(H, W, 3\) or \(H, W\)"),
+    ([], ValueError, "got nothing"),
+    (7, ValueError, "got int"),
+    ("none.png", FileNotFoundError, "image none.png not found"),
+])
+def test_refusals_are_one_line_and_name_the_image(model, images, error, message):
+    with pytest.raises(error, match=message) as raised:
+        predict(model, images)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_no_image(model, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="x.png: not a readable image"):
+        predict(model, tmp_path / "x.png")

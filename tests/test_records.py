@@ -1,0 +1,82 @@
+"""Records, checkpoints and runs: complete, atomic, and refused when damaged."""
+
+import json
+
+import pytest
+import torch
+
+import ehanet
+from ehanet import load_run
+from ehanet.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from ehanet.records import read_record, write_record
+
+
+def test_a_record_says_what_made_it(tmp_path):
+    record = write_record(tmp_path / "a" / "record.json", "run", modules=["ehanet.losses"], seed=3, started=0.0, warnings=["w"])
+    assert read_record(tmp_path / "a" / "record.json") == record == json.loads((tmp_path / "a" / "record.json").read_text())
+    assert record["schema"] == 1 and record["kind"] == "run" and record["seed"] == 3
+    assert record["started"] == "1970-01-01T00:00:00+00:00"
+    assert record["code"]["version"] == ehanet.__version__ and len(record["code"]["modules"]["ehanet.losses"]) == 64
+    assert record["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert len(record["id"]) == 16
+    other = write_record(tmp_path / "b.json", "run", modules=["ehanet.losses"], seed=4, started=0.0)
+    assert other["id"] != record["id"]
+
+
+@pytest.mark.parametrize("text, message", [("{", "damaged"), ("[]", "damaged"), ('{"schema": 99, "id": "x"}', "schema 99, this version reads 1")])
+def test_damaged_records_are_refused(tmp_path, text, message):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_record(tmp_path / "r.json")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+
+    def write(path):
+        path.write_text("half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(target, write)
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_checkpoints_load_weights_only(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="evil.pt is damaged or no checkpoint"):
+        load_checkpoint(tmp_path / "evil.pt")
+
+
+def test_damaged_and_missing_checkpoints(tmp_path):
+    save_checkpoint(tmp_path / "a.pt", {"model": {"x": torch.zeros(1000)}, "config": {}})
+    whole = (tmp_path / "a.pt").read_bytes()
+    for name, content in [("half.pt", whole[: len(whole) // 2]), ("empty.pt", b"")]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            load_checkpoint(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="none.pt not found"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_an_unknown_run_names_the_finished_ones(tmp_path):
+    folder = tmp_path / "quick" / "phantom-polyp" / "ehanet" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no finished run 'quick/x'; finished: quick/phantom-polyp/ehanet/seed0"):
+        load_run("quick/x", runs=tmp_path)
+
+
+def test_importing_the_package_costs_nothing():
+    import subprocess
+    import sys
+
+    code = ("import sys, ehanet, ehanet.data, ehanet.metrics, ehanet.records, ehanet.config; "
+            "print(*[m for m in ('torch', 'timm', 'torchvision', 'matplotlib') if m in sys.modules])")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
