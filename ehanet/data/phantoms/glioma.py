@@ -116,14 +116,14 @@ def _tissue(rng: Generator, image: np.ndarray, head: Head, u: Field, v: Field, b
     turn = 5 * height
     field = np.cos(turn) * folds + np.sin(turn) * drift
     # Sulci are zero crossings of a field: dark lines that start at the surface, wind and branch.
-    around = np.sin(9 * np.arctan2(v, u) + 1.3 * field + turn)
-    near = step(0.065 + 0.03 * drift - brain, 0.03)
+    around = np.sin(8 * np.arctan2(v, u) + 1.9 * field + turn)
+    near = step(0.070 + 0.035 * folds - brain, 0.03)
     sulcus = np.exp(-(around / 0.24) ** 2) * near
     ribbon = np.exp(-(around / 0.75) ** 2) * near
     depth = np.clip(brain / 0.30 + 0.06 * folds, 0, 1)
     white = head.tints * head.gain * np.array([1.06, 0.90, 1.02])
     image = over(image, white, inside * step(depth - 0.28, 0.16))
-    image = over(image, head.tints * head.gain * (0.96, 1.10, 0.96), 0.8 * inside * ribbon)
+    image = over(image, head.tints * head.gain * (0.96, 1.16, 0.96), 0.8 * inside * ribbon)
     image = over(image, (0.09, 0.08, 0.12), 0.75 * inside * sulcus)
     fissure = np.exp(-((u + 0.004 * drift) / 0.006) ** 2) * step(np.abs(v) - 0.13, 0.05)
     return over(image, (0.09, 0.08, 0.13), 0.8 * inside * fissure)
@@ -151,7 +151,7 @@ def _hyperintensity(image: np.ndarray, head: Head, wall: Field, brain: Field, rn
     """White-matter hyperintensity of age: a thin rim round the ventricles and a few small dots."""
     size = image.shape[0]
     rim = np.exp(-((wall + 0.008) / 0.010) ** 2) * (wall < 0)
-    dots = step(noise(rng, size, 14) - 2.1, 0.3) * step(brain - 0.08, 0.02)
+    dots = step(noise(rng, size, 22) - 2.2, 0.3) * step(brain - 0.09, 0.02)
     return over(image, _flair(head, 1.0), head.caps * np.clip(0.75 * rim + 0.6 * dots, 0, 1))
 
 

@@ -101,9 +101,9 @@ def _add_distractors(rng: Generator, image: np.ndarray) -> np.ndarray:
     field = noise(rng, size, 5, octaves=3)
     kind = rng.random()
     if kind < 0.25:
-        image = over(image, RESIDUE, 0.7 * step(field - 1.5, 0.15))
+        image = over(image, RESIDUE, 0.65 * step(field - 1.6, 0.4))
     elif kind < 0.4:
-        image = over(image, BLOOD, 0.7 * step(field - 1.6, 0.12))
+        image = over(image, BLOOD, 0.7 * step(field - 1.7, 0.3))
     return image
 
 
