@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.importers import IMPORTERS, OWN, VERSION, Importer, Row, decode_sample, find_samples, natural_key
 from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.data.splits import resolve_split
+from ehanet.fingerprint import modules_sha256
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,10 @@ def load_dataset(name: str | Path, root: str | Path | None = None, size: int = 2
 
 
 def _phantoms():
-    return import_module("ehanet.data.phantoms")
+    """The phantom generators, imported only when a name is none of the catalogue's."""
+    from ehanet.data import phantoms
+
+    return phantoms
 
 
 def _own_path(name: str, root: Path | None) -> Path:
@@ -118,10 +120,10 @@ def _imported(name: str, paths: list[Path], importer: Importer, size: int, facts
     with ExitStack() as stack:
         opened = [stack.enter_context(open_source(path)) for path in paths]
         samples = find_samples(name, importer, opened)
-        warnings = _source_warnings(sources, len(samples), official_count)
-        rows = _decoded(name, samples, importer, size)
+        warnings = _compared(sources, len(samples), official_count)
         ids, groups = [sample.id for sample in samples], [sample.group for sample in samples]
-        write_entry(folder, ids, groups, rows, size, {**facts, "sources": sources, "warnings": warnings})
+        with closing(_decoded(name, samples, importer, size)) as rows:
+            write_entry(folder, ids, groups, rows, size, {**facts, "sources": sources, "warnings": warnings})
     return _written(folder)
 
 
@@ -132,17 +134,21 @@ def _written(folder: Path):
     return ready
 
 
-def _source_warnings(sources: list[dict], count: int, official_count: int | None) -> list[str]:
+def _compared(sources: list[dict], count: int, official_count: int | None) -> list[str]:
+    """What to say about files other than the official ones; a count other than the official one settles an open comparison."""
     if official_count is None:
         return []
     warnings = []
-    for source in sources:
-        if source["official"] is False:
-            warnings.append(f"{source['file']} is not the official file: its SHA-256 or size differs")
-        elif source["official"] is None:
-            warnings.append(f"{source['file']} could not be compared with the official file")
     if count != official_count:
         warnings.append(f"{count} images, the official release has {official_count}")
+        for source in sources:
+            if source["official"] is None:
+                source["official"] = False
+    for source in sources:
+        if source["official"] is False:
+            warnings.append(f"{source['file']} is not the official file")
+        elif source["official"] is None:
+            warnings.append(f"{source['file']} could not be compared: no official SHA-256 is known")
     return warnings
 
 
@@ -169,16 +175,12 @@ def _own_pixel_limit():
 
 
 def _phantom(name: str, size: int):
-    """Images, masks and manifest of a phantom data set; its key is the generator's source, so an edit makes it anew."""
-    module = _phantoms()
-    code = hashlib.sha256()
-    for file in sorted(Path(module.__file__).parent.glob("*.py")):
-        code.update(file.read_bytes())
-    folder = entry_folder(name, size, [f"importer {VERSION}", code.hexdigest()])
+    """Images, masks and manifest of a phantom data set; its key is the generator's code, so an edit makes it anew."""
+    folder = entry_folder(name, size, [f"importer {VERSION}", modules_sha256(["ehanet.data.phantoms"])])
     ready = read_entry(folder)
     if ready is not None:
         return ready
-    images, masks, ids, groups = module.make_phantom(name, size)
+    images, masks, ids, groups = _phantoms().make_phantom(name, size)
     order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
     rows = (Row(images[i], masks[i], size, size, empty=not masks[i].any()) for i in order)
     facts = {"name": name, "modality": "phantom", "licence": "that of this code", "citation": None, "spacing_mm": None, "sources": [], "warnings": []}

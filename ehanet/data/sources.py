@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ehanet.data.archives import SUFFIXES, archive_stem, file_sha256
@@ -28,7 +29,7 @@ def locate(entry: Entry, root: Path | None) -> list[Path]:
     folder = downloads_folder(entry.name) if root is None else root
     if root is not None and not root.exists():
         raise FileNotFoundError(f"the data folder {root} does not exist; name the folder that holds {_wanted(entry)}")
-    found = [_find_part(archive, folder, alone=len(entry.archives) == 1) for archive in entry.archives]
+    found = [find_part(archive, folder, alone=len(entry.archives) == 1) for archive in entry.archives]
     missing = [archive.file_name for archive, path in zip(entry.archives, found) if path is None]
     if missing:
         raise FileNotFoundError(
@@ -42,7 +43,7 @@ def _wanted(entry: Entry) -> str:
     return " and ".join(archive.file_name for archive in entry.archives)
 
 
-def _find_part(archive: Archive, folder: Path, alone: bool) -> Path | None:
+def find_part(archive: Archive, folder: Path, alone: bool) -> Path | None:
     """An archive of a known name first, then an unpacked folder; the root itself where the data set has one part only."""
     names = {name.lower() for name in archive.names}
     if folder.is_file():
@@ -72,7 +73,8 @@ def describe(path: Path, archive: Archive | None) -> dict:
         sha256 = json.loads(note.read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         sha256 = _folder_sha256(path) if path.is_dir() else file_sha256(path)
-        write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
+        with suppress(OSError):  # without a note the next call hashes again
+            write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
     official = None
     if archive is not None and path.is_file():
         if archive.sha256 is not None:

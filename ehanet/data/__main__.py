@@ -1,0 +1,90 @@
+"""``python -m ehanet.data kvasir-seg --source ../shared/data``: import data sets into the cache and say what they are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.dataset import Dataset, list_datasets, load_dataset
+from ehanet.data.download import download_dataset, missing_archives
+
+COLUMNS = ("data set", "images", "groups", "size", "train/val/test", "empty masks", "split", "official files", "seconds")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Import every named data set; one line on standard error and exit status 1 where one fails."""
+    parser = argparse.ArgumentParser(prog="python -m ehanet.data", description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"{', '.join(list_datasets())}, or a folder with images/ and masks/")
+    parser.add_argument("--source", type=Path, help="folder of archives or unpacked folders that you have; never written")
+    parser.add_argument("--root", type=Path, help="folder that downloads go to (default: in the cache)")
+    parser.add_argument("--download", action="store_true", help="fetch archives that are not there")
+    parser.add_argument("--size", type=int, default=256, help="side of the squashed images in pixels")
+    options = parser.parse_args(arguments)
+    if not options.datasets:
+        _print_catalogue()
+        return 0
+    rows, warnings, failed = [], [], False
+    for name in options.datasets:
+        started = time.monotonic()
+        try:
+            if options.download and options.source is None and name in CATALOGUE:
+                _announce(name, options.root)
+                download_dataset(name, options.root)
+            dataset = load_dataset(name, root=options.source or options.root, size=options.size)
+        except (ValueError, OSError) as error:
+            print(f"{name}: {error}" if name not in str(error) else error, file=sys.stderr)
+            failed = True
+            continue
+        rows.append(_row(dataset, time.monotonic() - started))
+        warnings += [f"{dataset.name}: {warning}" for warning in dataset.manifest["warnings"]]
+    if rows:
+        _print_table([COLUMNS, *rows])
+    for warning in warnings:
+        print(f"note: {warning}")
+    return 1 if failed else 0
+
+
+def _announce(name: str, root: Path | None) -> None:
+    for archive in missing_archives(name, root):
+        if archive.url is None:
+            continue  # download_dataset says how to get it
+        size = "size not known" if archive.bytes is None else f"{archive.bytes / 1e6:.0f} MB"
+        print(f"{name}: fetching {archive.file_name} ({size})", flush=True)
+
+
+def _row(dataset: Dataset, seconds: float) -> tuple[str, ...]:
+    manifest = dataset.manifest
+    official = [{True: "yes", False: "no", None: "not known"}[source["official"]] for source in manifest["sources"]]
+    return (
+        dataset.name,
+        str(manifest["count"]),
+        str(len(set(dataset.groups))),
+        f"{manifest['size']} px",
+        "/".join(str(count) for count in manifest["split"]["counts"].values()),
+        str(manifest["empty_masks"]),
+        manifest["split"]["source"],
+        ", ".join(dict.fromkeys(official)) or "drawn by code",
+        f"{seconds:.1f}",
+    )
+
+
+def _print_catalogue() -> None:
+    rows = [("data set", "images", "official size", "licence", "how to get it")]
+    for entry in CATALOGUE.values():
+        sizes = [archive.bytes for archive in entry.archives]
+        total = "not known" if None in sizes else f"{sum(sizes) / 1e6:.0f} MB"
+        rows.append((entry.name, str(entry.count), total, entry.licence, entry.how_to_get))
+    _print_table(rows)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

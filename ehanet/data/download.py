@@ -1,0 +1,161 @@
+"""Download the archives of a data set: resumable, with a progress bar, compared with the official SHA-256 where one is known.
+
+A download in progress is ``<file>.<tag>.part``; the tag stands for the server's version of the file (ETag or date, and
+length), so that a resumed download never joins two versions. Only a complete, checked file gets its final name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ehanet.data.archives import file_sha256
+from ehanet.data.catalogue import CATALOGUE, Archive, Entry
+from ehanet.data.sources import downloads_folder, find_part
+
+BLOCK = 2**18
+ATTEMPTS = 4
+TIMEOUT = 60  # seconds without a byte
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
+
+
+def missing_archives(name: str, root: Path | None = None) -> list[Archive]:
+    """Archives of a data set that are not in ``root`` (None: the downloads folder): what a download would fetch."""
+    entry = CATALOGUE[name]
+    folder = downloads_folder(name) if root is None else root
+    return [archive for archive in entry.archives if find_part(archive, folder, alone=len(entry.archives) == 1) is None]
+
+
+def download_dataset(name: str, root: Path | None = None) -> list[Path]:
+    """Fetch the missing archives of a data set into ``root`` (None: the downloads folder of the cache).
+
+    Raises:
+        ValueError: the data set has no direct download (the message says how to get it), or a wrong SHA-256.
+        OSError: no connection, refused by the server, full disk; run again to resume.
+    """
+    entry = CATALOGUE[name]
+    folder = downloads_folder(name) if root is None else root
+    return [download(_url(entry, archive), folder / archive.file_name, archive.sha256) for archive in missing_archives(name, root)]
+
+
+def _url(entry: Entry, archive: Archive) -> str:
+    if archive.url is None:
+        raise ValueError(f"{entry.name} has no direct download: {entry.how_to_get} ({entry.page}), then give its folder as SOURCE=")
+    return archive.url
+
+
+def download(url: str, target: Path, sha256: str | None = None) -> Path:
+    """Fetch ``url`` into ``target``, resuming what an earlier call has left; a broken connection is tried again.
+
+    Raises:
+        ValueError: the SHA-256 is not the expected one; the file is removed.
+        OSError: see ``download_dataset``; only a .part file stays behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            part = _fetch(url, target)
+            break
+        except urllib.error.HTTPError as error:
+            raise OSError(f"{url}: the server answers {error.code} ({error.reason}); fetch the file by hand and give its folder as SOURCE=") from error
+        except urllib.error.URLError as error:
+            raise OSError(f"{url}: no connection ({error.reason}); run again later, or fetch the file elsewhere and give its folder as SOURCE=") from error
+        except _BROKEN as error:
+            if attempt == ATTEMPTS:
+                raise OSError(f"{url}: the connection broke {ATTEMPTS} times ({error}); run again to resume") from error
+    if sha256 is not None and (found := file_sha256(part)) != sha256:
+        part.unlink()
+        raise ValueError(
+            f"{url}: SHA-256 {found} instead of the official {sha256}; try again, or fetch the file by hand and give its folder as SOURCE="
+        )
+    os.replace(part, target)
+    return target
+
+
+def _fetch(url: str, target: Path) -> Path:
+    """One connection: bring the .part file of the server's present version to its full length."""
+    response = _open(url)
+    total = _length(response)
+    part = target.with_name(f"{target.name}.{_tag(response, url, total)}.part")
+    for other in target.parent.glob(f"{target.name}.*.part"):
+        if other != part:
+            other.unlink(missing_ok=True)  # of a version that the server no longer has
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            response.close()
+            raise OSError(f"{part} is being written by another process; wait for it to finish") from error
+        have = file.seek(0, os.SEEK_END)
+        if total is not None and have == total:
+            response.close()
+            return part
+        if have:
+            response, have = _resumed(url, response, have, total)
+            file.truncate(have)
+        with response:
+            _check_space(target.parent, None if total is None else total - have)
+            _copy(response, file, have, total, target.name)
+    return part
+
+
+def _open(url: str, **headers: str):
+    return urllib.request.urlopen(urllib.request.Request(url, headers={"User-Agent": "ehanet", **headers}), timeout=TIMEOUT)
+
+
+def _length(response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdigit() else None
+
+
+def _tag(response, url: str, total: int | None) -> str:
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified") or url
+    return hashlib.sha256(f"{version} {total}".encode()).hexdigest()[:8]
+
+
+def _resumed(url: str, response, have: int, total: int | None):
+    """A response that goes on after ``have`` bytes of the same version, or the given one from the start where there is none."""
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    if total is None or have > total or version is None or version.startswith("W/"):
+        return response, 0
+    try:
+        rest = _open(url, Range=f"bytes={have}-", **{"If-Range": version})
+    except urllib.error.HTTPError:
+        return response, 0
+    if rest.status == 206 and rest.headers.get("Content-Range", "").startswith(f"bytes {have}-") and _length(rest) == total - have:
+        response.close()
+        return rest, have
+    rest.close()
+    return response, 0
+
+
+def _check_space(folder: Path, needed: int | None) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed is not None and needed > free:
+        raise OSError(f"{folder}: {needed / 1e6:.0f} MB are still to come and {free / 1e6:.0f} MB are free; make space and run again to resume")
+
+
+def _copy(response, file, have: int, total: int | None, name: str) -> None:
+    with tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True, disable=None) as bar:
+        while block := response.read(BLOCK):
+            try:
+                file.write(block)
+            except OSError as error:
+                raise OSError(error.errno, f"{file.name} cannot be written ({error.strerror}); make space and run again to resume") from error
+            have += len(block)
+            bar.update(len(block))
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, f"{file.name} cannot be written ({error.strerror}); make space and run again to resume") from error
+    if total is not None and have != total:
+        raise ConnectionError(f"{have} of {total} bytes")
