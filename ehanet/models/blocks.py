@@ -1,0 +1,33 @@
+"""Blocks that several of the compared networks share: conv-BN-ReLU, resizing, padding."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv_bn_relu(channels: int, width: int, kernel: int = 3, *, bias: bool = True, stride: int = 1,
+                 dilation: int = 1) -> nn.Sequential:
+    """Convolution padded to keep the size (at stride 1), batch norm, ReLU: (B, channels, H, W) -> (B, width, H, W)."""
+    return nn.Sequential(*conv_bn(channels, width, kernel, bias=bias, stride=stride, dilation=dilation), nn.ReLU(inplace=True))
+
+
+def conv_bn(channels: int, width: int, kernel: int = 3, *, bias: bool = True, stride: int = 1,
+            dilation: int = 1) -> nn.Sequential:
+    """:func:`conv_bn_relu` without the ReLU."""
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(nn.Conv2d(channels, width, kernel, stride, padding, dilation, bias=bias), nn.BatchNorm2d(width))
+
+
+def resize(x: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
+    """Bilinear to the height and width ``size``: x2 on even sizes, and the skip's size on odd ones."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until height and width divide by ``multiple``; the input where they do already.
+
+    Edge values rather than zeros: a black rim would be an edge that the image does not have.
+    """
+    bottom, right = (-side % multiple for side in x.shape[2:])
+    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
