@@ -1,0 +1,217 @@
+"""The cache of decoded images: decoded once, atomic, safe under two writers, damage found by hash."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from archives import encoded, kvasir, make_folder, make_zip, picture
+
+import ehanet.data.cache
+import ehanet.data.dataset
+from ehanet.data import list_datasets, load_dataset
+
+IDS = [f"p{number}" for number in range(6)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    make_zip(folder / "kvasir-seg.zip", kvasir(IDS))
+    return folder
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """Counts how often a sample is decoded."""
+    calls = []
+    real = ehanet.data.dataset.decode_sample
+    monkeypatch.setattr(ehanet.data.dataset, "decode_sample", lambda *arguments: calls.append(1) or real(*arguments))
+    return calls
+
+
+def entries(cache):
+    return sorted(path for path in (cache / "datasets").iterdir())
+
+
+def test_images_are_decoded_once_per_size(root, fresh_cache, decodings):
+    before = {path: path.stat().st_mtime_ns for path in [root, *root.iterdir()]}
+    first = load_dataset("kvasir-seg", root=root, size=32)
+    again = load_dataset("kvasir-seg", root=root, size=32)
+    assert len(decodings) == len(IDS)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.manifest == again.manifest and isinstance(again.images, np.memmap)
+    load_dataset("kvasir-seg", root=root, size=16)
+    assert len(decodings) == 2 * len(IDS) and len(entries(fresh_cache)) == 2
+    assert {path: path.stat().st_mtime_ns for path in [root, *root.iterdir()]} == before  # the root is never written
+    with pytest.raises(ValueError, match="read-only"):
+        first.images[0] = 0
+
+
+def test_the_manifest_says_what_there_is(root, fresh_cache):
+    data = load_dataset("kvasir-seg", root=root, size=32)
+    manifest = json.loads(json.dumps(data.manifest))
+    digest = hashlib.sha256(data.images.tobytes() + data.masks.tobytes() + "\n".join(data.ids).encode()).hexdigest()
+    archive = (root / "kvasir-seg.zip").read_bytes()
+    assert manifest["content"] == digest
+    assert manifest["sources"] == [{"file": "kvasir-seg.zip", "bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest(), "official": False}]
+    assert (manifest["name"], manifest["size"], manifest["count"], manifest["empty_masks"]) == ("kvasir-seg", 32, 6, 0)
+    assert manifest["original_sizes"] == {"40x32": 6} and manifest["spacing_mm"] is None and "commercial" in manifest["licence"]
+    assert any("kvasir-seg.zip is not the official file" in warning for warning in manifest["warnings"])
+    assert any("6 images, the official release has 1000" in warning for warning in manifest["warnings"])
+
+
+def test_a_changed_archive_is_imported_anew_and_a_touched_one_is_not(root, fresh_cache, decodings):
+    first = load_dataset("kvasir-seg", root=root, size=32)
+    os.utime(root / "kvasir-seg.zip")
+    load_dataset("kvasir-seg", root=root, size=32)
+    assert len(decodings) == len(IDS)
+    files = kvasir(IDS)
+    files["Kvasir-SEG/images/p0.jpg"] = encoded(picture(77), "JPEG")
+    make_zip(root / "kvasir-seg.zip", files)
+    changed = load_dataset("kvasir-seg", root=root, size=32)
+    assert changed.manifest["content"] != first.manifest["content"] and len(decodings) == 2 * len(IDS)
+
+
+def test_a_changed_file_in_an_unpacked_folder_is_seen(tmp_path, fresh_cache):
+    folder = make_folder(tmp_path / "root", kvasir(IDS))
+    first = load_dataset("kvasir-seg", root=folder, size=32)
+    (folder / "Kvasir-SEG" / "images" / "p0.jpg").write_bytes(encoded(picture(77), "JPEG"))
+    assert load_dataset("kvasir-seg", root=folder, size=32).manifest["content"] != first.manifest["content"]
+
+
+def test_archives_are_hashed_once(root, fresh_cache, monkeypatch):
+    load_dataset("kvasir-seg", root=root, size=32)
+    monkeypatch.setattr("ehanet.data.sources.file_sha256", lambda path: pytest.fail("hashed again"))
+    load_dataset("kvasir-seg", root=root, size=32)
+
+
+DAMAGE = {
+    "flipped byte in images": lambda entry: flip(entry / "images.npy", -1),
+    "flipped byte in masks": lambda entry: flip(entry / "masks.npy", -1),
+    "flipped byte in a header": lambda entry: flip(entry / "images.npy", 3),
+    "truncated images": lambda entry: (entry / "images.npy").write_bytes((entry / "images.npy").read_bytes()[:-5]),
+    "empty manifest": lambda entry: (entry / "manifest.json").write_text(""),
+    "half a manifest": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text()[:100]),
+    "manifest of another form": lambda entry: (entry / "manifest.json").write_text("[]"),
+    "masks gone": lambda entry: (entry / "masks.npy").unlink(),
+    "renamed id": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text().replace('"p3"', '"p33"')),
+}
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_found_and_the_entry_built_anew(root, fresh_cache, decodings, case):
+    first = load_dataset("kvasir-seg", root=root, size=32)
+    expected = np.array(first.images), np.array(first.masks)
+    (entry,) = entries(fresh_cache)
+    DAMAGE[case](entry)
+    ehanet.data.cache._verified.clear()  # as in a new process
+    again = load_dataset("kvasir-seg", root=root, size=32)
+    assert len(decodings) == 2 * len(IDS)
+    np.testing.assert_array_equal(again.images, expected[0])
+    np.testing.assert_array_equal(again.masks, expected[1])
+    assert again.ids == IDS and entries(fresh_cache) == [entry]
+    load_dataset("kvasir-seg", root=root, size=32)
+    assert len(decodings) == 2 * len(IDS)
+
+
+def _load(root, cache, start, results):
+    os.environ["EHANET_CACHE"] = cache
+    start.wait()
+    data = load_dataset("kvasir-seg", root=root, size=32)
+    results.put((data.manifest["content"], int(data.images.sum()), int(data.masks.sum())))
+
+
+def test_two_processes_may_build_the_same_entry(root, fresh_cache):
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    start, results = context.Event(), context.Queue()
+    workers = [context.Process(target=_load, args=(root, str(fresh_cache), start, results)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    seen = {results.get(timeout=120) for _ in workers}
+    for worker in workers:
+        worker.join()
+    assert len(seen) == 1 and [worker.exitcode for worker in workers] == [0, 0, 0]
+    (entry,) = entries(fresh_cache)
+    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "manifest.json", "masks.npy"]
+
+
+def test_a_sound_entry_that_another_writer_finished_first_is_kept(root, fresh_cache, monkeypatch):
+    load_dataset("kvasir-seg", root=root, size=32)
+    (entry,) = entries(fresh_cache)
+    inode = entry.stat().st_ino
+    real, calls = ehanet.data.dataset.read_entry, []
+    monkeypatch.setattr(ehanet.data.dataset, "read_entry", lambda folder: real(folder) if calls else calls.append(1))
+    load_dataset("kvasir-seg", root=root, size=32)  # believes that there is none and builds it
+    assert entries(fresh_cache) == [entry] and entry.stat().st_ino == inode
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(root, fresh_cache, monkeypatch):
+    real = np.lib.format.write_array_header_1_0
+
+    def full(file, header):
+        if "masks" in file.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file, header)
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    with pytest.raises(OSError, match=r"the cache .* cannot be written \(No space left on device\); free space or set EHANET_CACHE") as caught:
+        load_dataset("kvasir-seg", root=root, size=32)
+    assert "\n" not in str(caught.value)
+    assert not entries(fresh_cache)
+
+
+def test_an_unwritable_cache_is_one_line(root, tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("EHANET_CACHE", str(blocked / "cache"))
+    with pytest.raises(OSError, match="cannot be written .*set EHANET_CACHE"):
+        load_dataset("kvasir-seg", root=root, size=32)
+
+
+def test_an_interruption_leaves_nothing_and_old_leftovers_are_swept(root, fresh_cache, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ehanet.data.dataset, "decode_sample", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load_dataset("kvasir-seg", root=root, size=32)
+    assert not entries(fresh_cache)
+    old, recent = fresh_cache / "datasets" / ".building-old", fresh_cache / "datasets" / ".building-recent"
+    for folder in (old, recent):
+        folder.mkdir()
+    os.utime(old, (time.time() - 2e5,) * 2)
+    load_dataset("kvasir-seg", root=root, size=32)
+    assert not old.exists() and recent.exists()
+
+
+def test_phantoms_go_through_the_same_cache(monkeypatch):
+    first = load_dataset("phantom-glioma", size=32)
+    monkeypatch.setattr("ehanet.data.phantoms.make_phantom", lambda *arguments: pytest.fail("drawn again"))
+    again = load_dataset("phantom-glioma", size=32)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert again.manifest["sources"] == [] and {part: len(i) for part, i in again.splits.items()} == {"train": 256, "val": 32, "test": 32}
+    for part, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert {again.groups[i] for i in again.splits[part]}.isdisjoint(again.groups[i] for i in again.splits[other])
+
+
+def test_names_are_listed_and_the_import_is_light():
+    assert list_datasets()[:4] == ["kvasir-seg", "dsb2018", "isic2018", "lgg"] and len(list_datasets()) == 8
+    code = "import sys, ehanet.data; print([m for m in ('torch', 'timm', 'torchvision', 'ehanet.data.phantoms') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
