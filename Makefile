@@ -3,6 +3,7 @@ PROFILE ?= quick
 SOURCE ?=
 WEIGHTS ?=
 SET ?=
+DATASET ?= $(if $(SOURCE),kvasir-seg dsb2018 isic2018 lgg)
 JOBS ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -24,7 +25,7 @@ help:
 	@echo "                    JOBS=n            processor cores to use (default: all)"
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
-	@echo "make data         import the data sets found in SOURCE, and say what is in them"
+	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
 	@echo "make mutants      break the code on purpose and see the tests turn red"
@@ -40,16 +41,16 @@ $(ENVIRONMENT):
 	@touch $@
 
 paper: $(ENVIRONMENT)
-	@$(PY) workflow/paper.py run
+	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"
 
 plan: $(ENVIRONMENT)
-	@$(PY) workflow/paper.py plan
+	@$(PY) -m workflow.paper plan --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"
 
 report: $(ENVIRONMENT)
-	@$(PY) workflow/paper.py report
+	@$(PY) -m workflow.paper report --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"
 
 data: $(ENVIRONMENT)
-	@$(PY) workflow/paper.py data
+	@$(PY) -m ehanet.data $(DATASET) $(if $(SOURCE),--source "$$SOURCE",--download)
 
 lab: $(ENVIRONMENT)
 	$(PY) -m jupyterlab

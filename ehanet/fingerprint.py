@@ -34,11 +34,12 @@ def digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None) -> dict[str, str]:
+def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None, without: tuple[str, ...] = ()) -> dict[str, str]:
     """The package modules that ``names`` import, directly or not, themselves included: name -> sha256 of the content.
 
     Args:
-        methods: the networks that will be built, where a registry is among the modules; None counts every network.
+        methods: the networks that will be built, where the registry is among the modules; None counts every network.
+        without: packages that cannot matter here (the phantoms, to a run on real images).
 
     Raises:
         ValueError: a module is missing or is not valid Python; the message names it.
@@ -46,7 +47,7 @@ def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None) ->
     waiting, found = list(names), {}
     while waiting:
         name = waiting.pop()
-        if name in found or name in (PACKAGE, __name__):  # names and version; a changed way to hash changes every hash
+        if name in found or name in (PACKAGE, __name__) or name.startswith(without):  # names and version; a changed way to hash changes every hash
             continue
         tree = _tree(_path(name))
         found[name] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
@@ -58,7 +59,7 @@ def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None) ->
     return dict(sorted(found.items()))
 
 
-def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None) -> tuple[str, dict[str, str]]:
+def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None, without: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
     """sha256 of a notebook's code cells, and :func:`module_hashes` of the package modules they import."""
     path = Path(path)
     try:
@@ -69,7 +70,7 @@ def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None) -> t
     except (ValueError, KeyError, TypeError, SyntaxError) as error:
         raise ValueError(f"notebook {path} cannot be read ({type(error).__name__}: {error})") from error
     imports = [module for tree in trees for module in imported_modules(tree, "")]
-    return digest([ast.unparse(tree) for tree in trees]), module_hashes(imports, methods)
+    return digest([ast.unparse(tree) for tree in trees]), module_hashes(imports, methods, without)
 
 
 def method_modules() -> dict[str, list[str | None]]:
@@ -77,7 +78,7 @@ def method_modules() -> dict[str, list[str | None]]:
     found = {}
     for path in sorted((ROOT / PACKAGE / "models").glob("*.py")):
         names = [_constant(node.args[0]) for node in ast.walk(_tree(path))
-                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register" and node.args]
+                 if isinstance(node, ast.Call) and _called(node) == "register" and node.args]
         if names and f"{PACKAGE}.models.{path.stem}" != REGISTRY:
             found[f"{PACKAGE}.models.{path.stem}"] = names
     return found
@@ -93,6 +94,9 @@ def imported_modules(tree: ast.AST, importer: str) -> list[str]:
             source = _absolute(node, importer)
             if _ours(source):
                 modules += [home for alias in node.names for home in _homes(source, alias.name)]
+        elif isinstance(node, ast.Call) and _called(node) == "import_module" and node.args:
+            target = _constant(node.args[0])
+            modules += [target] if target and _ours(target) else []
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == PACKAGE:
             modules += _homes(PACKAGE, node.attr)  # import ehanet; ehanet.predict(...)
     return modules
@@ -160,5 +164,10 @@ def _strip(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _called(node: ast.Call) -> str:
+    """Name of what is called: f(...) and a.f(...) -> "f"."""
+    return getattr(node.func, "id", getattr(node.func, "attr", ""))
+
+
 def _constant(node: ast.expr) -> str | None:
-    return node.value if isinstance(node, ast.Constant) else None
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None

@@ -1,0 +1,232 @@
+"""A profile: which data sets, methods, seeds and training settings one report is made of; a YAML file of ``config/``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from ehanet.config import RunConfig
+from ehanet.data.archives import archive_stem
+from ehanet.fingerprint import digest, method_modules
+
+PER_RUN = ("method", "dataset", "label", "seed")
+SETTINGS = [field.name for field in fields(RunConfig) if field.name not in PER_RUN]
+KEYS = ["title", "datasets", "methods", "seeds", *SETTINGS]
+METHOD_KEYS = ["name", "label", "datasets", *SETTINGS]
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+MAX_BYTES = 100_000  # of a profile: a larger file is none
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, a key given twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A row that a table shows without numbers, and why."""
+
+    dataset: str
+    label: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A resolved profile.
+
+    Attributes:
+        name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any.
+        runs: every training, in the order of the tables. absent: rows that cannot be trained here.
+        settings: what was asked for, before it was resolved.
+    """
+
+    name: str
+    title: str
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[RunConfig, ...]
+    absent: tuple[Absent, ...]
+    settings: dict
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return self.settings.get("size", RunConfig.size)
+
+    def runs_on(self, dataset: str) -> list[RunConfig]:
+        """The trainings of one data set."""
+        return [run for run in self.runs if run.dataset == dataset]
+
+
+def load_profile(name: str, overrides: str = "", weights: str | Path | None = None, folder: str | Path = "config") -> Profile:
+    """Read ``folder``/``name``.yaml, apply ``overrides`` ("epochs=3 seeds=[0,1]") and resolve it into runs.
+
+    Args:
+        weights: folder where a file named by ``encoder_weights`` is looked for first.
+
+    Raises:
+        FileNotFoundError: no such profile; the message names those there are.
+        ValueError: an unknown key, a wrong type, an unknown method; the message names the known ones.
+    """
+    path = Path(folder) / f"{name}.yaml"
+    if not path.is_file() or not LABEL.fullmatch(name):
+        known = ", ".join(sorted(found.stem for found in Path(folder).glob("*.yaml"))) or "none"
+        raise FileNotFoundError(f"profile {name!r} not found; there are: {known}")
+    settings = _parse(path)
+    changes = parse_overrides(overrides)
+    settings |= changes
+    try:
+        _check(settings)
+        runs, absent = _resolve(settings, Path(weights) if weights else None)
+    except ValueError as error:
+        raise ValueError(f"profile {name}: {error}") from None
+    return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
+                   tuple(runs), tuple(absent), settings)
+
+
+def parse_overrides(text: str) -> dict:
+    """"epochs=3 title='my run'" -> {"epochs": 3, "title": "my run"}; values are YAML.
+
+    Raises:
+        ValueError: no ``key=value``, or an unknown key.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"SET: {text!r} cannot be read ({error})") from None
+    changes = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign:
+            raise ValueError(f"SET: {word!r} is not of the form key=value")
+        _known(key, KEYS, "SET")
+        changes[key] = _yaml(value, f"SET: {key}")
+    return changes
+
+
+def dataset_key(dataset: str) -> str:
+    """A data set's name as part of file names; a folder or archive of the user's own goes by the last part of its path."""
+    key = archive_stem(Path(dataset))
+    if not LABEL.fullmatch(key):
+        raise ValueError(f"datasets: {dataset!r} cannot name files; use letters, digits, '.', '_', '+' and '-'")
+    return key
+
+
+def is_phantom(dataset: str) -> bool:
+    """Whether a data set is made by code."""
+    return dataset.startswith("phantom-")
+
+
+def _parse(path: Path) -> dict:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_BYTES} bytes; a profile is a short YAML file")
+    try:
+        settings = _yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error.reason})") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected 'key: value' lines")
+    for key in settings:
+        _known(key, KEYS, str(path))
+    return settings
+
+
+def _yaml(text: str, where: str):
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where}: no valid YAML ({reason})") from None
+
+
+def _known(key, known: list[str], where: str) -> None:
+    if key not in known:
+        raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
+
+
+def _check(settings: dict) -> None:
+    for key in ("datasets", "methods", "seeds"):
+        if not isinstance(settings.get(key), list) or not settings[key]:
+            raise ValueError(f"{key}: expected a list with at least one entry, got {settings.get(key)!r}")
+    for key, kind in (("datasets", str), ("seeds", int)):
+        if any(not isinstance(value, kind) or isinstance(value, bool) for value in settings[key]):
+            raise ValueError(f"{key}: expected a list of {kind.__name__}, got {settings[key]!r}")
+        if len(set(settings[key])) < len(settings[key]):
+            raise ValueError(f"{key}: {settings[key]!r} names something twice")
+    if not isinstance(settings.get("title", ""), str):
+        raise ValueError(f"title: expected str, got {settings['title']!r}")
+    if any(seed < 0 for seed in settings["seeds"]):
+        raise ValueError(f"seeds: must be 0 or above, got {settings['seeds']!r}")
+    keys = [dataset_key(dataset) for dataset in settings["datasets"]]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"datasets: two folders share one name in {settings['datasets']!r}; rename one")
+
+
+def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], list[Absent]]:
+    common = {key: settings[key] for key in SETTINGS if key in settings}
+    known = sorted({name for names in method_modules().values() for name in names if name})
+    runs, absent, taken = [], [], set()
+    entries = [_entry(entry, settings["datasets"], known) for entry in settings["methods"]]
+    for dataset in settings["datasets"]:
+        for method, label, datasets, own in entries:
+            if dataset not in datasets:
+                continue
+            if (dataset, label) in taken:
+                raise ValueError(f"methods: label {label!r} is used twice on {dataset}; give one of them another label")
+            taken.add((dataset, label))
+            values = {**common, **own}
+            configs = [RunConfig.from_dict({**values, "method": method, "label": label, "dataset": dataset, "seed": seed})
+                       for seed in settings["seeds"]]
+            file = values.get("encoder_weights")
+            found = _find_weights(file, weights)
+            if file and not found:
+                absent.append(Absent(dataset, label, method, f"not available: weights file {file} not found (give WEIGHTS=DIR)"))
+                continue
+            runs += [RunConfig.from_dict({**config.to_dict(), "encoder_weights": found}) for config in configs]
+    return runs, absent
+
+
+def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list[str], dict]:
+    """A method's line of the profile -> (method, label, its data sets, its own settings)."""
+    entry = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ValueError(f"methods: expected a name, or a mapping with 'name', got {entry!r}")
+    for key in entry:
+        _known(key, METHOD_KEYS, f"methods: {entry['name']}")
+    if entry["name"] not in known:
+        raise ValueError(f"methods: unknown method {entry['name']!r}; known: {', '.join(known)}")
+    label = entry.get("label", entry["name"])
+    if not isinstance(label, str) or not LABEL.fullmatch(label):
+        raise ValueError(f"methods: label {label!r} names files; use letters, digits, '.', '_', '+' and '-'")
+    wanted = entry.get("datasets", datasets)
+    if not isinstance(wanted, list):
+        raise ValueError(f"methods: {label}: datasets: expected a list, got {wanted!r}")
+    return entry["name"], label, wanted, {key: entry[key] for key in SETTINGS if key in entry}
+
+
+def _find_weights(file: str | None, weights: Path | None) -> str | None:
+    candidates = [] if not file else [weights / file, Path(file)] if weights else [Path(file)]
+    return next((str(path) for path in candidates if path.is_file()), None)
+
+
+def _suffix(changes: dict) -> str:
+    """"-epochs-3" for the folder's name, so that no override writes over another configuration's results."""
+    text = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(f"{key} {changes[key]}" for key in sorted(changes))).strip("-.").lower()
+    if len(text) > 48:
+        text = f"{text[:40].strip('-.')}-{digest(changes)[:6]}"
+    return f"-{text}" if text else ""

@@ -1,0 +1,199 @@
+"""The front door behind ``make paper``: says what will run and why, checks disk and data, and lets Snakemake run it.
+
+    python -m workflow.paper run --profile quick
+    python -m workflow.paper plan --profile laptop --source ../shared/data
+    python -m workflow.paper report --profile laptop
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ehanet.data.cache import cache_root
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.download import download_dataset, missing_archives
+from ehanet.profiles import Profile, load_profile
+from ehanet.steps import StepError
+from workflow.plan import Step, make_plan, to_run, write_plan
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN_BYTES = 250e6  # checkpoints and probability maps of one training, generously
+SHOWN = 40  # steps listed one by one
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status; what goes wrong is said in one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "plan", "report"])
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--source", default="", help="folder of archives or unpacked folders of the real data sets")
+    parser.add_argument("--weights", default="", help="folder of encoder weights; default: weights beside the source folder")
+    parser.add_argument("--set", default="", dest="overrides", help="'key=value ...' in place of the profile's settings")
+    parser.add_argument("--jobs", default="", help="processor cores to use; default: all")
+    options = parser.parse_args(arguments)
+    try:
+        if options.jobs and not options.jobs.isdigit() or options.jobs == "0":
+            raise ValueError(f"JOBS: expected a number of processor cores, got {options.jobs!r}")
+        profile = load_profile(options.profile, options.overrides, _weights_folder(options))
+        if options.command == "report":
+            return report(profile)
+        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan")
+    except (ValueError, OSError, StepError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. make paper goes on where it stopped.", file=sys.stderr)
+        return 130
+
+
+def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False) -> int:
+    """Plan, explain and run a profile; with ``only_plan`` nothing is changed."""
+    page = f"reports/{profile.name}/index.html"
+    with _Lock(profile.name) as lock:
+        downloads = {} if source else {name: missing_archives(name) for name in profile.datasets if name in CATALOGUE}
+        downloads = {name: archives for name, archives in downloads.items() if archives}
+        _explain_downloads(profile, downloads)
+        if only_plan and downloads:
+            return 0
+        _check_disk(Path("."), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
+        for name in downloads:
+            download_dataset(name)
+        steps = make_plan(profile, source)
+        reasons = to_run(steps)
+        if not reasons:
+            print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
+            return 0
+        _explain(profile, steps, reasons, cores)
+        if only_plan:
+            return 0
+        for id in reasons:
+            Path(steps[id].stamp).unlink(missing_ok=True)
+        plan = Path("runs", profile.name, "plan.json")
+        write_plan(plan, profile, steps)
+        status = _snakemake(plan, cores, lock)
+    left = to_run(steps)
+    if status or left:
+        print(f"Stopped: {len(reasons) - len(left)} of {len(reasons)} steps are done. The line that names a step says why; "
+              "make paper goes on from there.", file=sys.stderr)
+        return 1
+    print(f"Done. The report: {page}")
+    return 0
+
+
+def report(profile: Profile) -> int:
+    """Tables, score plots and page again from the CSV files in ``reports``; trains nothing, keeps the pictures."""
+    from ehanet.steps import run_step
+    from workflow.plan import KINDS, NOTEBOOKS
+    from workflow.step import make_page
+
+    reports = f"reports/{profile.name}"
+    datasets = sorted(path.parent.name for path in Path(reports, "scores").glob("*/methods.json"))
+    if not datasets:
+        raise FileNotFoundError(f"{reports}/scores holds no scores; run make paper PROFILE={profile.name} first")
+    with _Lock(profile.name):
+        for dataset in datasets:
+            name = KINDS["compare"]
+            seconds = run_step(NOTEBOOKS / f"{name}.ipynb", {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{name}__{dataset}.ipynb"))
+            print(f"done  compare/{dataset}  {seconds:.0f} s", flush=True)
+        make_page(reports)
+    print(f"Done. The report: {reports}/index.html")
+    return 0
+
+
+class _Lock:
+    """One ``make paper`` a profile and clone; the kernel lets go when the last process that holds it ends, however it ends."""
+
+    def __init__(self, name: str):
+        self.path = Path("runs", name, ".lock")
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(self.path, "a+")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.seek(0)
+            process = self.file.read().strip() or "unknown"
+            raise ValueError(f"another make paper of {self.path.parent.name} is running here (process {process}); wait for it or stop it") from None
+        self.file.truncate(0)
+        self.file.write(f"{os.getpid()}\n")
+        self.file.flush()
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def _snakemake(plan: Path, cores: int, lock: _Lock) -> int:
+    """Run Snakemake on the plan; it inherits our lock, so its own lock, which a kill would leave behind, is not needed."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}", "--cores", str(cores),
+               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
+
+
+def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:
+    """Which steps run, and why; and whether the disk has room for them."""
+    trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
+    new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
+    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run, {len(trainings)} of them trainings, on {cores} cores.")
+    for row in profile.absent:
+        print(f"  {row.dataset}/{row.label}: {row.reason}")
+    for id in list(reasons)[:SHOWN]:
+        print(f"  {id}: {reasons[id]}")
+    if len(reasons) > SHOWN:
+        print(f"  and {len(reasons) - SHOWN} more")
+    _check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"{len(new)} trainings and the report")
+    _check_disk(cache_root(), sum(_cache_bytes(profile, name) for name in profile.datasets), "decoded images")
+    sys.stdout.flush()
+
+
+def _explain_downloads(profile: Profile, downloads: dict) -> None:
+    for name, archives in downloads.items():
+        for archive in archives:
+            size = f"{archive.bytes / 1e6:.0f} MB" if archive.bytes else "size not known"
+            print(f"Downloads {archive.file_name} of {name} ({size}) into {cache_root()}; {CATALOGUE[name].licence}.")
+    pretrained = sorted({run.encoder or run.method for run in profile.runs if run.pretrained})
+    if pretrained:
+        print(f"Takes ImageNet weights for {', '.join(pretrained)} from timm's cache, or downloads them (about 20 to 100 MB each).")
+    if not downloads and not pretrained:
+        print("Downloads: none.")
+
+
+def _cache_bytes(profile: Profile, dataset: str) -> float:
+    """Bytes of a data set's decoded images, 0 where they are in the cache already."""
+    if any(cache_root().glob(f"datasets/{dataset}-{profile.size}px-*/manifest.json")):
+        return 0
+    images = CATALOGUE[dataset].count if dataset in CATALOGUE else 1000
+    return 4 * images * profile.size**2
+
+
+def _check_disk(folder: Path, needed: float, what: str) -> None:
+    """Stop before the work begins where the disk has no room for it."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > 1e6:
+        print(f"Disk: {what} need up to {needed / 1e9:.1f} GB in {folder}; {free / 1e9:.0f} GB are free.")
+    if needed > free:
+        raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; free some, or set EHANET_CACHE")
+
+
+def _weights_folder(options: argparse.Namespace) -> str | None:
+    if options.weights:
+        if not Path(options.weights).is_dir():
+            raise FileNotFoundError(f"WEIGHTS: folder {options.weights} not found")
+        return options.weights
+    beside = Path(options.source).parent / "weights" if options.source else None
+    return str(beside) if beside and beside.is_dir() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

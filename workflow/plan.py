@@ -1,0 +1,225 @@
+"""The steps of a profile, what each depends on by content, and which of them have to run.
+
+A step that has finished leaves a stamp, a small JSON file below ``runs/<profile>/.steps``, with all that decided its result:
+parameters, the notebook's code, the modules used, the source files, the steps before it. It has to run when its stamp or one of
+its outputs is missing, when the stamp says something else than the plan, or when a step before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ehanet.config import RunConfig
+from ehanet.data.cache import write_atomically
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.sources import describe, downloads_folder, locate
+from ehanet.fingerprint import digest, module_hashes, notebook_hashes
+from ehanet.profiles import Profile, dataset_key, is_phantom
+
+NOTEBOOKS = Path("notebooks/steps")
+PAGE = "ehanet.reporting.__main__"  # makes index.html
+KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "compare": "04_compare", "pictures": "05_pictures", "report": None}
+# What each kind of step leaves in reports/<profile>/; the Snakefile takes its outputs from here.
+OUTPUTS = {
+    "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
+    "train": ["runs/{dataset}/{label}/{seed}/record.json", "runs/{dataset}/{label}/{seed}/history.csv",
+              "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
+    "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
+    "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
+                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "notebooks/04_compare__{dataset}.ipynb"],
+    "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
+    "report": ["index.html"],
+}
+STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in KINDS}
+STAMPS["report"] = "report.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan.
+
+    Attributes:
+        id: kind and names, as in "train/kvasir-seg/ehanet/seed0".
+        parameters: for the notebook. outputs, stamp: paths. upstream: ids of the steps whose results it reads.
+        code: which methods' modules count, and which packages cannot matter (see :func:`code_hashes`).
+        parts: all that decides the result; what changed in them is the reason to run again.
+    """
+
+    id: str
+    kind: str
+    parameters: dict
+    outputs: list[str]
+    stamp: str
+    upstream: list[str]
+    code: dict
+    parts: dict
+
+    @property
+    def notebook(self) -> Path | None:
+        """The step's notebook; the report has none."""
+        return NOTEBOOKS / f"{KINDS[self.kind]}.ipynb" if KINDS[self.kind] else None
+
+    @property
+    def executed(self) -> Path | None:
+        """Where the executed notebook goes."""
+        return next((Path(path) for path in self.outputs if path.endswith(".ipynb")), None)
+
+
+def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
+    """Every step of a profile, in order; reads sources and code, changes nothing.
+
+    Raises:
+        FileNotFoundError, ValueError: a data set's archives are missing, a module or notebook cannot be read.
+    """
+    steps: dict[str, Step] = {}
+    reports, runs_folder = f"reports/{profile.name}", f"runs/{profile.name}"
+    for dataset in profile.datasets:
+        key, runs = dataset_key(dataset), profile.runs_on(dataset)
+        files = source_files(dataset, source)
+        code = {"methods": sorted({run.method for run in runs}), "without": [] if is_phantom(dataset) else ["ehanet.data.phantoms"]}
+        common = {"dataset": dataset, "size": profile.size, "source": source if dataset in CATALOGUE else None, "reports": reports}
+        folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
+
+        def add(kind: str, parameters: dict, upstream: list[str], files=(), **names) -> str:
+            step = _step(profile.name, kind, {"dataset": key, **names}, parameters, [steps[id] for id in upstream], code, list(files))
+            steps[step.id] = step
+            return step.id
+
+        add("data", common, [], files)
+        trained = []
+        for run in runs:
+            place = f"{key}/{run.label}/seed{run.seed}"
+            parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
+                          "report_dir": f"{reports}/runs/{place}"}
+            trained.append(add("train", parameters, [], files + _weights(run), label=run.label, seed=f"seed{run.seed}"))
+        if not trained:
+            continue
+        rows = [{"method": run.method, "label": run.label, "seed": run.seed} for run in runs]
+        absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset]
+        evaluated = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained)
+        add("compare", {"dataset": key, "reports": reports}, [evaluated])
+        add("pictures", {**common, **folders}, [evaluated])
+    last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
+    return {**steps, last.id: last}
+
+
+def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step]) -> None:
+    """The plan as JSON, for the Snakefile and for each step's process."""
+    plan = {
+        "profile": profile.name, "runs": f"runs/{profile.name}", "reports": f"reports/{profile.name}",
+        "outputs": OUTPUTS, "stamps": STAMPS,
+        "steps": {id: {**asdict(step), "fingerprint": digest(step.parts)} for id, step in steps.items()},
+    }
+    write_atomically(Path(path), json.dumps(plan, indent=1) + "\n")
+
+
+def read_plan(path: str | Path) -> dict[str, Step]:
+    """The steps of a written plan, by id."""
+    entries = json.loads(Path(path).read_text())["steps"]
+    return {id: Step(**{key: value for key, value in entry.items() if key != "fingerprint"}) for id, entry in entries.items()}
+
+
+def source_files(dataset: str, source: str | None) -> list[dict]:
+    """Name, bytes and sha256 of each file that a data set is read from, its split file included; none for phantoms."""
+    if is_phantom(dataset):
+        return []
+    if dataset in CATALOGUE:
+        entry = CATALOGUE[dataset]
+        root = Path(source).expanduser() if source else None
+        files = [describe(path, archive) for path, archive in zip(locate(entry, root), entry.archives)]
+        folders = [root or downloads_folder(dataset)]
+    else:
+        path = Path(dataset).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(f"data set {dataset!r} is neither a name ({', '.join(CATALOGUE)}, phantom-...) nor a folder or archive")
+        files, folders = [describe(path, None)], [path, path.parent]
+    splits = [folder / f"{dataset_key(dataset)}.split.csv" for folder in folders]
+    return files + [describe(split, None) for split in splits if split.is_file()][:1]
+
+
+def to_run(steps: dict[str, Step]) -> dict[str, str]:
+    """Id -> reason, for the steps that have to run, in order."""
+    reasons: dict[str, str] = {}
+    for step in steps.values():
+        before = [id for id in step.upstream if id in reasons]
+        reason = _reason(step) or (f"follows {before[0]}" + (f" and {len(before) - 1} more" if before[1:] else "") if before else None)
+        if reason:
+            reasons[step.id] = reason
+    return reasons
+
+
+def _reason(step: Step) -> str | None:
+    try:
+        done = json.loads(Path(step.stamp).read_text())["parts"]
+    except FileNotFoundError:
+        return "no finished result yet"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{step.stamp} cannot be read"
+    if done != json.loads(json.dumps(step.parts)):
+        return _difference(done, step.parts)
+    missing = [path for path in step.outputs if not Path(path).is_file()]
+    return f"{missing[0]} is missing" if missing else None
+
+
+def _difference(old: dict, new: dict) -> str:
+    """Why two sets of parts differ, in words."""
+    said = []
+    for name, words in (("parameters", "parameters changed"), ("modules", "code changed"), ("notebook", "notebook changed"),
+                        ("files", "source files changed"), ("upstream", "earlier steps changed")):
+        before, now = old.get(name), new.get(name)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict) and name != "upstream":
+            keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+            short = [key.removeprefix("ehanet.") for key in keys]
+            words += ": " + ", ".join(short[:3]) + (" and more" if short[3:] else "")
+        said.append(words)
+    return "; ".join(said) or "changed"
+
+
+def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list[Step], code: dict, files: list[dict]) -> Step:
+    if kind == "train":
+        code = {**code, "methods": [parameters["config"]["method"]]}
+    notebook, modules = code_hashes(kind, **code)
+    parts = {"parameters": _deciding(parameters), "notebook": notebook, "modules": modules, "files": files,
+             "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
+    outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in OUTPUTS[kind]]
+    if kind == "evaluate":
+        outputs += [f"reports/{profile}/scores/{names['dataset']}/{row['label']}__seed{row['seed']}.csv" for row in parameters["rows"]]
+    return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{STAMPS[kind].format(**names)}",
+                [step.id for step in upstream], code, parts)
+
+
+def code_hashes(kind: str, methods: list[str] = (), without: list[str] = ()) -> tuple[str | None, dict[str, str]]:
+    """Hash of the notebook of a kind of step, and of each module it uses; shortened, they serve comparison only."""
+    if KINDS[kind] is None:
+        notebook, modules = None, module_hashes([PAGE], methods=[])
+    else:
+        notebook, modules = notebook_hashes(NOTEBOOKS / f"{KINDS[kind]}.ipynb", methods, tuple(without))
+    return notebook, {name: value[:16] for name, value in modules.items()}
+
+
+def _deciding(parameters: dict) -> dict:
+    """Parameters without what decides no result: where files lie, on which device."""
+    kept = {key: value for key, value in parameters.items() if key != "source"}
+    if "config" in kept:
+        config = {key: value for key, value in kept.pop("config").items() if key != "device"}
+        if config.get("encoder_weights"):
+            config["encoder_weights"] = Path(config["encoder_weights"]).name
+        kept |= config
+    return kept
+
+
+def _written_out(run: RunConfig) -> dict:
+    """The settings of a run that differ from the defaults, its names and its size."""
+    default = RunConfig().to_dict()
+    keep = ("method", "dataset", "label", "seed", "size")
+    return {key: value for key, value in run.to_dict().items() if key in keep or value != default[key]}
+
+
+def _weights(run: RunConfig) -> list[dict]:
+    if not run.encoder_weights:
+        return []
+    return [describe(Path(run.encoder_weights), None)]

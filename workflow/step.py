@@ -1,0 +1,93 @@
+"""Run one step of a plan and leave its stamp: ``python -m workflow.step runs/quick/plan.json train/phantom-polyp/ehanet/seed0``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ehanet.data.cache import write_atomically
+from ehanet.fingerprint import digest
+from ehanet.steps import StepError, run_step
+from workflow.plan import Step, code_hashes, read_plan
+
+
+def main(plan: str, step_id: str) -> int:
+    """Run the step; returns the exit status, with one line about how it went."""
+    _end_with_parent()
+    step = read_plan(plan)[step_id]
+    try:
+        seconds = run(step)
+    except (StepError, ValueError, OSError) as error:
+        print(f"{step.id}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1
+    print(f"done  {step.id}  {seconds:.0f} s", flush=True)
+    return 0
+
+
+def run(step: Step) -> float:
+    """Run a step, check that all its outputs are there, write the stamp; returns the seconds it took.
+
+    Raises:
+        StepError: the notebook failed, an output is missing, or the code is not what the plan was made with.
+    """
+    if code_hashes(step.kind, **step.code) != (step.parts["notebook"], step.parts["modules"]):
+        raise StepError("its code has changed since make paper began; run make paper again")
+    Path(step.stamp).unlink(missing_ok=True)
+    if step.kind == "train":
+        _forget_other_training(step)
+    started = time.monotonic()
+    if step.notebook:
+        run_step(step.notebook, step.parameters, step.executed)
+    else:
+        make_page(step.parameters["reports"])
+    missing = [path for path in step.outputs if not Path(path).is_file()]
+    if missing:
+        raise StepError(f"it ended without {', '.join(missing)}")
+    seconds = time.monotonic() - started
+    write_atomically(Path(step.stamp), json.dumps({"parts": step.parts, "seconds": round(seconds, 1)}, indent=1) + "\n")
+    return seconds
+
+
+def _forget_other_training(step: Step) -> None:
+    """Remove a run folder that other code, data or settings made: going on from its checkpoint would mix the two."""
+    folder = Path(step.parameters["run_dir"])
+    mark, key = folder / "made_from.txt", digest(step.parts)
+    if folder.is_dir() and (not mark.is_file() or mark.read_text().strip() != key):
+        shutil.rmtree(folder)
+    write_atomically(mark, key + "\n")
+
+
+def make_page(reports: str) -> None:
+    """HTML of every executed notebook, and the page that shows it all."""
+    notebooks = sorted(path for path in Path(reports, "notebooks").glob("*.ipynb") if not path.stem.endswith(".failed"))
+    commands = [["-m", "workflow.html", *map(str, notebooks)], ["-m", "ehanet.reporting", reports]]
+    for command in commands if notebooks else commands[1:]:
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        if done.returncode:
+            raise StepError(f"{command[1]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+
+
+def _end_with_parent() -> None:
+    """End this process and its notebook when Snakemake is gone: a training that nobody waits for would disturb the next one."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
