@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -193,12 +194,15 @@ def test_an_interruption_leaves_nothing_and_old_leftovers_are_swept(root, fresh_
         with pytest.raises(KeyboardInterrupt):
             load_dataset("kvasir-seg", root=root, size=32)
     assert not entries(fresh_cache)
-    old, recent = fresh_cache / "datasets" / ".building-old", fresh_cache / "datasets" / ".building-recent"
-    for folder in (old, recent):
+    old, recent, dead, live = (fresh_cache / "datasets" / f".building-{name}" for name in ("old", "recent", "dead", "live"))
+    for folder in (old, recent, dead, live):
         folder.mkdir()
     os.utime(old, (time.time() - 2e5,) * 2)
-    load_dataset("kvasir-seg", root=root, size=32)
-    assert not old.exists() and recent.exists()
+    (dead / "lock").write_text("")
+    with (live / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        load_dataset("kvasir-seg", root=root, size=32)
+    assert not old.exists() and not dead.exists() and recent.exists() and live.exists()
 
 
 def test_phantoms_go_through_the_same_cache(monkeypatch):

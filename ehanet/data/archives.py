@@ -114,11 +114,18 @@ class TarSource(Source):
                 self._plain = _expanded(path)
             self._tar = tarfile.open(path if self._plain is None else None, "r:", fileobj=self._plain)
             self._infos = {info.name: info for info in self._tar if info.isreg()}
+            self._check_end()
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             if self._plain is not None:
                 self._plain.close()
             raise _unreadable(path, error) from error
         super().__init__(path, [Member(name, info.size) for name, info in self._infos.items()])
+
+    def _check_end(self) -> None:
+        """A tar ends with blocks of zeros; tarfile takes one cut off between two members for complete."""
+        self._tar.fileobj.seek(self._tar.offset)
+        if self._tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("no end mark")
 
     def read(self, member: Member) -> bytes:
         with self._lock:  # one file position for all threads

@@ -9,6 +9,7 @@ load in a process, and a damaged folder is built anew.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from platformdirs import user_cache_dir
 
 from ehanet.data.importers import Row
 
+_LOCK = "lock"  # held by the process that builds an entry
 _verified: set[tuple] = set()  # (file, size, mtime) of arrays whose content this process has compared
 
 
@@ -95,10 +97,13 @@ def write_entry(folder: Path, ids: list[str], groups: list[str], rows: Iterable[
     except OSError as error:
         raise _unwritable(error) from error
     try:
-        manifest = _write_arrays(temporary, ids, groups, rows, size, facts)
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.chmod(temporary, 0o755)
-        _publish(temporary, folder)
+        with (temporary / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            manifest = _write_arrays(temporary, ids, groups, rows, size, facts)
+            (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+            (temporary / _LOCK).unlink()
+            os.chmod(temporary, 0o755)
+            _publish(temporary, folder)
     except OSError as error:
         if error.filename is None or Path(error.filename).is_relative_to(parent):
             raise _unwritable(error) from error
@@ -160,11 +165,15 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what killed builds left more than a day ago."""
+    """Remove what killed builds have left: a live one holds its lock, or is younger than a day where it has none."""
     for leftover in parent.glob(".building-*"):
         try:
-            if time.time() - leftover.stat().st_mtime > 86_400:
-                shutil.rmtree(leftover, ignore_errors=True)
+            if (leftover / _LOCK).exists():
+                with (leftover / _LOCK).open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            elif time.time() - leftover.stat().st_mtime < 86_400:
+                continue
+            shutil.rmtree(leftover, ignore_errors=True)
         except OSError:
             continue
 

@@ -129,7 +129,8 @@ def squash_mask(mask: np.ndarray, size: int) -> np.ndarray:
     Integer arithmetic throughout, so that a tie at one half is decided alike on every machine.
     """
     height, width = mask.shape
-    covered = _area_sums(_area_sums(mask.astype(np.int64, copy=False), size).T, size).T
+    wide = np.int32 if height * width * size < 2**31 else np.int64  # the largest running sum of the second pass
+    covered = _area_sums(_area_sums(mask.astype(wide), size).T, size).T
     return (2 * covered >= height * width).astype(np.uint8)
 
 
@@ -139,9 +140,9 @@ def _area_sums(values: np.ndarray, size: int) -> np.ndarray:
     The running sum at a boundary that lies inside a pixel is the sum of the pixels before it plus the covered part.
     """
     length = len(values)
-    running = np.zeros((length + 1, values.shape[1]), np.int64)
+    running = np.zeros((length + 1, values.shape[1]), values.dtype)
     np.cumsum(values, axis=0, out=running[1:])
-    whole, part = np.divmod(np.arange(size + 1) * length, size)
+    whole, part = np.divmod(np.arange(size + 1, dtype=values.dtype) * length, size)
     inside = values[np.minimum(whole, length - 1)]  # at the far end part is 0, so which pixel stands there is no matter
     at_boundary = running[whole] * size + part[:, None] * inside
     return np.diff(at_boundary, axis=0)
