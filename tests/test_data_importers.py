@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from archives import CLUTTER, disc, dsb2018, dsb_id, encoded, isic2018, kaggle_lgg, kvasir, lgg, make_folder, make_tar, make_zip, picture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehanet.data import load_dataset
-from ehanet.data.archives import open_source
+from ehanet.data.archives import Member, Source
 from ehanet.data.importers import IMPORTERS, find_samples, natural_key
 
 IDS = [f"cju{number}" for number in (1, 2, 9, 10, 11, 30)]
@@ -232,14 +233,31 @@ def test_natural_order_is_total_and_counts_numbers(names, shuffler):
     assert sorted(["s10", "s9", "s1", "a2b10", "a2b9"], key=natural_key) == ["a2b9", "a2b10", "s1", "s9", "s10"]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_finding_samples_does_not_depend_on_member_order(tmp_path, name):
-    found = []
-    for order in range(3):
-        root = root_of(tmp_path / str(order), LAYOUTS[name], order=order)
-        sources = [open_source(root / archive) for archive in LAYOUTS[name]]
-        samples = find_samples(name, IMPORTERS[name], sources if order < 2 else sources[::-1])
-        found.append([(s.id, s.group, s.image.member.pure.name, [m.member.pure.name for m in s.masks]) for s in samples])
-        for source in sources:
-            source.close()
-    assert found[0] == found[1] == found[2]
+class Memory(Source):
+    """Files of a dictionary as a source."""
+
+    def __init__(self, files):
+        self.files = files
+        super().__init__(Path("memory.zip"), [Member(name, len(data)) for name, data in files.items()])
+
+    def read(self, member):
+        return self.files[member.path]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(sorted(LAYOUTS)))
+def test_samples_do_not_depend_on_order_top_folder_copies_or_clutter(data, name):
+    files = {path: content for archive in LAYOUTS[name].values() for path, content in archive.items()}
+    expected = summary(find_samples(name, IMPORTERS[name], [Memory(files)]))
+    assert len(expected) == COUNTS[name]
+    top = data.draw(st.sampled_from(["", "a/", "some folder/b/"]))
+    paths = data.draw(st.permutations(sorted(files)))
+    copies = data.draw(st.lists(st.sampled_from(sorted(files)), max_size=5))
+    shuffled = {f"{top}{path}": files[path] for path in paths} | {f"copy/{path}": files[path] for path in copies}
+    cut = data.draw(st.integers(0, len(shuffled)))
+    halves = [dict(list(shuffled.items())[:cut]), dict(list(shuffled.items())[cut:]) | CLUTTER]
+    assert summary(find_samples(name, IMPORTERS[name], map(Memory, halves))) == expected
+
+
+def summary(samples):
+    return [(s.id, s.group, s.image.member.pure.name, [mask.member.pure.name for mask in s.masks]) for s in samples]

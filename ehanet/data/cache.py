@@ -179,4 +179,5 @@ def _sweep(parent: Path) -> None:
 
 
 def _unwritable(error: OSError) -> OSError:
-    return OSError(error.errno, f"the cache {cache_root()} cannot be written ({error.strerror}); free space or set EHANET_CACHE to another folder")
+    way_out = "free space or set EHANET_CACHE to another folder"
+    return OSError(error.errno, f"the cache {cache_root()} cannot be written ({error.strerror}); {way_out}")

@@ -45,7 +45,9 @@ def list_datasets() -> list[str]:
     return [*CATALOGUE, *_phantoms().PHANTOMS]
 
 
-def load_dataset(name: str | Path, root: str | Path | None = None, size: int = 256, split: str | Path | None = None, seed: int = 0) -> Dataset:
+def load_dataset(
+    name: str | Path, root: str | Path | None = None, size: int = 256, split: str | Path | None = None, seed: int = 0
+) -> Dataset:
     """Load a data set, decoding it once per size into the cache.
 
     Args:
@@ -183,6 +185,6 @@ def _phantom(name: str, size: int):
     images, masks, ids, groups = _phantoms().make_phantom(name, size)
     order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
     rows = (Row(images[i], masks[i], size, size, empty=not masks[i].any()) for i in order)
-    facts = {"name": name, "modality": "phantom", "licence": "that of this code", "citation": None, "spacing_mm": None, "sources": [], "warnings": []}
-    write_entry(folder, [ids[i] for i in order], [groups[i] for i in order], rows, size, facts)
+    facts = {"name": name, "modality": "phantom", "licence": "that of this code", "citation": None, "spacing_mm": None}
+    write_entry(folder, [ids[i] for i in order], [groups[i] for i in order], rows, size, {**facts, "sources": [], "warnings": []})
     return _written(folder)

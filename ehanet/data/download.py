@@ -13,6 +13,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -24,6 +25,7 @@ from ehanet.data.sources import downloads_folder, find_part
 BLOCK = 2**18
 ATTEMPTS = 4
 TIMEOUT = 60  # seconds without a byte
+_BY_HAND = "fetch the file by hand and give its folder as SOURCE="
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -65,17 +67,15 @@ def download(url: str, target: Path, sha256: str | None = None) -> Path:
             part = _fetch(url, target)
             break
         except urllib.error.HTTPError as error:
-            raise OSError(f"{url}: the server answers {error.code} ({error.reason}); fetch the file by hand and give its folder as SOURCE=") from error
+            raise OSError(f"{url}: the server answers {error.code} ({error.reason}); {_BY_HAND}") from error
         except urllib.error.URLError as error:
-            raise OSError(f"{url}: no connection ({error.reason}); run again later, or fetch the file elsewhere and give its folder as SOURCE=") from error
+            raise OSError(f"{url}: no connection ({error.reason}); run again later, or {_BY_HAND}") from error
         except _BROKEN as error:
             if attempt == ATTEMPTS:
                 raise OSError(f"{url}: the connection broke {ATTEMPTS} times ({error}); run again to resume") from error
     if sha256 is not None and (found := file_sha256(part)) != sha256:
         part.unlink()
-        raise ValueError(
-            f"{url}: SHA-256 {found} instead of the official {sha256}; try again, or fetch the file by hand and give its folder as SOURCE="
-        )
+        raise ValueError(f"{url}: SHA-256 {found} instead of the official {sha256}; try again, or {_BY_HAND}")
     os.replace(part, target)
     return target
 
@@ -146,16 +146,21 @@ def _check_space(folder: Path, needed: int | None) -> None:
 def _copy(response, file, have: int, total: int | None, name: str) -> None:
     with tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True, disable=None) as bar:
         while block := response.read(BLOCK):
-            try:
+            with _disk(file):
                 file.write(block)
-            except OSError as error:
-                raise OSError(error.errno, f"{file.name} cannot be written ({error.strerror}); make space and run again to resume") from error
             have += len(block)
             bar.update(len(block))
-    try:
+    with _disk(file):
         file.flush()
         os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(error.errno, f"{file.name} cannot be written ({error.strerror}); make space and run again to resume") from error
     if total is not None and have != total:
         raise ConnectionError(f"{have} of {total} bytes")
+
+
+@contextmanager
+def _disk(file):
+    """A full disk, in one line that names the file; what arrived stays in it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{file.name} cannot be written ({error.strerror}); make space and run again to resume") from error

@@ -195,6 +195,7 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
     for file in sample.masks:
         mask = importer.read_mask(file.read(), file.label)
         if mask.shape != union.shape:
-            raise ValueError(f"{file.label}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}; re-export one of them")
+            sizes = f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
+            raise ValueError(f"{file.label}: {sizes}; export one of them again")
         union |= mask
     return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())

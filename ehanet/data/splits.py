@@ -26,7 +26,7 @@ def rule_split(ids: list[str], groups: list[str], seed: int = 0) -> list[str]:
     """
     names = sorted(set(groups), key=lambda group: (hashlib.sha256(f"{seed}:{group}".encode()).digest(), group))
     if len(names) < 3:
-        raise ValueError(f"a split by rule needs at least 3 images or patients, got {len(names)}; add images or give split= a CSV with the columns name,split")
+        raise ValueError(f"a split by rule needs at least 3 images or patients, got {len(names)}; add images or give split= a CSV of name,split")
     tenth = max(1, (len(names) + 5) // 10)
     place = {group: "test" if rank < tenth else "val" if rank < 2 * tenth else "train" for rank, group in enumerate(names)}
     return [place[group] for group in groups]
@@ -84,7 +84,9 @@ def write_split(path: str | Path, ids: list[str], splits: dict[str, np.ndarray])
     write_atomically(Path(path), split_csv(ids, places))
 
 
-def resolve_split(name: str, ids: list[str], groups: list[str], split: str | Path | None, folders: list[Path], seed: int) -> tuple[dict, dict, list[str]]:
+def resolve_split(
+    name: str, ids: list[str], groups: list[str], split: str | Path | None, folders: list[Path], seed: int
+) -> tuple[dict[str, np.ndarray], dict, list[str]]:
     """Indices of each split, the manifest's account of it, and warnings.
 
     Args:
