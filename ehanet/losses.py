@@ -82,6 +82,29 @@ def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * (1 - dice)
 
 
+def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """BCE + weighted soft IoU of PraNet (Fan et al., MICCAI 2020, section 2.4), mean over the images of the batch.
+
+    IoU part of one image: 1 - (sum(w p y) + 1) / (sum(w (p + y - p y)) + 1), w = 1 + 5 |average_31x31(y) - y|, which
+    weighs pixels near the outline up to six times. The paper weighs the BCE by w as well. The authors' code means to,
+    but passes ``reduce="none"``, which PyTorch reads as "take the mean": the plain BCE is left, and the weights cancel.
+    This is that loss, the one their published weights were trained with; CFANet took it over.
+
+    Args:
+        logits: (B, 1, H, W).
+        mask: (B, 1, H, W), 0 or 1.
+    """
+    if logits.shape != mask.shape:
+        raise ValueError(f"structure_loss: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
+    mask = mask.to(logits.dtype)
+    weight = 1 + 5 * (F.avg_pool2d(mask, 31, stride=1, padding=15) - mask).abs()
+    probability = logits.sigmoid()
+    intersection = (weight * probability * mask).sum(dim=(1, 2, 3))
+    union = (weight * (probability + mask)).sum(dim=(1, 2, 3)) - intersection
+    iou = 1 - (intersection + 1) / (union + 1)
+    return F.binary_cross_entropy_with_logits(logits, mask) + iou.mean()
+
+
 def _full_precision(x: Tensor) -> Tensor:
     """Sums over a batch of pixels lose their last digits in half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
@@ -110,3 +133,30 @@ class EHANetLoss:
             raise ValueError("EHANetLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
         edge = _lovasz_two_classes(_full_precision(output.edge_logits).softmax(dim=1)[:, 1], edge_label)
         return LossTerms(total + edge, edge, regions)
+
+
+class LovaszLoss:
+    """Lovasz-softmax alone, on the final logit as the difference of two softmax channels: LANet's loss."""
+
+    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
+        region = _lovasz_two_classes(_full_precision(output.logits).sigmoid(), mask)
+        return LossTerms(region, None, [region])
+
+
+class StructureLoss:
+    """Sum of the structure loss over the side maps and the final logit; plus BCE on the edge where there is one.
+
+    PraNet: a global map and three reverse-attention maps, no edge. CFANet: three region maps and a boundary, whose one
+    logit is the difference of the two edge channels.
+    """
+
+    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
+        regions = [structure_loss(_full_precision(logits), mask) for logits in (*output.sides, output.logits)]
+        total = torch.stack(regions).sum()
+        if output.edge_logits is None:
+            return LossTerms(total, None, regions)
+        if edge_label is None:
+            raise ValueError("StructureLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
+        background, edge = _full_precision(output.edge_logits).split(1, dim=1)
+        boundary = F.binary_cross_entropy_with_logits(edge - background, edge_label.to(edge.dtype))
+        return LossTerms(total + boundary, boundary, regions)

@@ -1,4 +1,4 @@
-"""Blocks that several of the compared networks share: conv-BN-ReLU, resizing, padding."""
+"""Blocks that several of the compared networks share: conv-BN-ReLU, adapters to an encoder, resizing, padding."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn_relu(channels: int, width: int, kernel: int = 3, *, bias: bool = True, stride: int = 1,
+def conv_bn_relu(channels: int, width: int, kernel: int = 3, *, bias: bool = False, stride: int = 1,
                  dilation: int = 1) -> nn.Sequential:
     """Convolution padded to keep the size (at stride 1), batch norm, ReLU: (B, channels, H, W) -> (B, width, H, W)."""
     return nn.Sequential(*conv_bn(channels, width, kernel, bias=bias, stride=stride, dilation=dilation), nn.ReLU(inplace=True))
 
 
-def conv_bn(channels: int, width: int, kernel: int = 3, *, bias: bool = True, stride: int = 1,
+def conv_bn(channels: int, width: int, kernel: int = 3, *, bias: bool = False, stride: int = 1,
             dilation: int = 1) -> nn.Sequential:
     """:func:`conv_bn_relu` without the ReLU."""
     padding = dilation * (kernel // 2)
@@ -31,3 +31,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """
     bottom, right = (-side % multiple for side in x.shape[2:])
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def level_adapters(channels: list[int], widths: list[int]) -> nn.ModuleList:
+    """What brings an encoder's maps to a decoder's widths: a 1x1 conv, BN, ReLU a level; nothing where all fit already."""
+    if channels == widths:
+        return nn.ModuleList(nn.Identity() for _ in widths)
+    return nn.ModuleList(conv_bn_relu(before, after, 1) for before, after in zip(channels, widths))

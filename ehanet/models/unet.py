@@ -32,7 +32,7 @@ class UNet(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(5)]
         self.down = nn.ModuleList(_two_convs(before, after) for before, after in zip([3, *widths[:-1]], widths))
-        self.up = nn.ModuleList(conv_bn_relu(deep, skip) for skip, deep in zip(widths[-2::-1], widths[:0:-1]))
+        self.up = nn.ModuleList(conv_bn_relu(deep, skip, bias=True) for skip, deep in zip(widths[-2::-1], widths[:0:-1]))
         self.merge = nn.ModuleList(_two_convs(2 * skip, skip) for skip in widths[-2::-1])
         self.head = nn.Conv2d(width, 1, 1)
 
@@ -50,7 +50,7 @@ class UNet(nn.Module):
 
 
 def _two_convs(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(conv_bn_relu(channels, width), conv_bn_relu(width, width))
+    return nn.Sequential(conv_bn_relu(channels, width, bias=True), conv_bn_relu(width, width, bias=True))
 
 
 @register("unet")
