@@ -32,6 +32,8 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
     """
     target = Path(reports) / "scores" / data.name
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{data.name}-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{data.name}-"))
     try:
         tables = [_score(data, Path(runs) / row["label"] / f"seed{row['seed']}", folder, row) for row in rows]

@@ -15,12 +15,14 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = "ehanet"
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = "ehanet.models.registry"
+DATA_SUFFIXES = (".csv", ".json", ".yaml", ".txt", ".html", ".css")
 LAZY_NAMES = "_HOMES"  # the dictionary, name -> module, of a package that imports its names when first used
 
 
@@ -45,17 +47,18 @@ def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None, wi
         ValueError: a module is missing or is not valid Python; the message names it.
     """
     waiting, found = list(names), {}
+    methods = None if methods is None else list(methods)
     while waiting:
         name = waiting.pop()
-        if name in found or name in (PACKAGE, __name__) or name.startswith(without):  # names and version; a changed way to hash changes every hash
+        if name in found or name in (PACKAGE, __name__) or name.startswith(tuple(without)):  # names and version; a changed way to hash changes every hash
             continue
         tree = _tree(_path(name))
         found[name] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        found |= _data_files(_path(name).parent)
         waiting += imported_modules(tree, name)
         if name == REGISTRY:
-            wanted = None if methods is None else set(methods)
-            waiting += [module for module, registered in method_modules().items()
-                        if wanted is None or None in registered or wanted & set(registered)]
+            waiting += [module for module, patterns in method_modules().items()
+                        if methods is None or any(fnmatchcase(method, pattern) for method in methods for pattern in patterns)]
     return dict(sorted(found.items()))
 
 
@@ -73,11 +76,11 @@ def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None, with
     return digest([ast.unparse(tree) for tree in trees]), module_hashes(imports, methods, without)
 
 
-def method_modules() -> dict[str, list[str | None]]:
-    """Module of ``ehanet.models`` -> names of the methods it registers (None where a name is not written out)."""
+def method_modules() -> dict[str, list[str]]:
+    """Module of ``ehanet.models`` -> names of the methods it registers, with * for what is not written out."""
     found = {}
     for path in sorted((ROOT / PACKAGE / "models").glob("*.py")):
-        names = [_constant(node.args[0]) for node in ast.walk(_tree(path))
+        names = [_pattern(node.args[0]) for node in ast.walk(_tree(path))
                  if isinstance(node, ast.Call) and _called(node) == "register" and node.args]
         if names and f"{PACKAGE}.models.{path.stem}" != REGISTRY:
             found[f"{PACKAGE}.models.{path.stem}"] = names
@@ -120,6 +123,13 @@ def _homes(package: str, name: str) -> list[str]:
             if name in homes:
                 return _homes(homes[name], name)
     return [package]  # defined in the package's own __init__
+
+
+@lru_cache(maxsize=None)
+def _data_files(folder: Path) -> dict[str, str]:
+    """Tables and texts that lie in a package beside its modules, and decide as much as they do."""
+    files = [path for path in folder.iterdir() if path.suffix in DATA_SUFFIXES]
+    return {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _absolute(node: ast.ImportFrom, importer: str) -> str:
@@ -171,3 +181,9 @@ def _called(node: ast.Call) -> str:
 
 def _constant(node: ast.expr) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _pattern(node: ast.expr) -> str:
+    """A string as written; f"mobilevit-{name}" -> "mobilevit-*"."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(_constant(part) or "*" for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
@@ -179,7 +180,7 @@ def _check(settings: dict) -> None:
 
 def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], list[Absent]]:
     common = {key: settings[key] for key in SETTINGS if key in settings}
-    known = sorted({name for names in method_modules().values() for name in names if name})
+    known = sorted({name for names in method_modules().values() for name in names})
     runs, absent, taken = [], [], set()
     entries = [_entry(entry, settings["datasets"], known) for entry in settings["methods"]]
     for dataset in settings["datasets"]:
@@ -208,7 +209,7 @@ def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list
         raise ValueError(f"methods: expected a name, or a mapping with 'name', got {entry!r}")
     for key in entry:
         _known(key, METHOD_KEYS, f"methods: {entry['name']}")
-    if entry["name"] not in known:
+    if not any(fnmatchcase(entry["name"], pattern) for pattern in known):
         raise ValueError(f"methods: unknown method {entry['name']!r}; known: {', '.join(known)}")
     label = entry.get("label", entry["name"])
     if not isinstance(label, str) or not LABEL.fullmatch(label):

@@ -88,7 +88,7 @@ def run_step(notebook: str | Path, parameters: dict, output: str | Path) -> floa
     except (PapermillExecutionError, DeadKernelError) as error:
         if temporary.is_file():
             os.replace(temporary, failed)
-        raise StepError(f"{output.stem} failed: {_reason(error)} (traceback: {failed})") from error
+        raise StepError(f"{_reason(error)} (the notebook with its traceback: {failed})") from error
     finally:
         temporary.unlink(missing_ok=True)
     return time.monotonic() - started

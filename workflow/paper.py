@@ -72,6 +72,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         _explain(profile, steps, reasons, cores)
         if only_plan:
             return 0
+        _forget_removed(profile, steps)
         for id in reasons:
             Path(steps[id].stamp).unlink(missing_ok=True)
         plan = Path("runs", profile.name, "plan.json")
@@ -79,11 +80,23 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         status = _snakemake(plan, cores, lock)
     left = to_run(steps)
     if status or left:
-        print(f"Stopped: {len(reasons) - len(left)} of {len(reasons)} steps are done. The line that names a step says why; "
-              "make paper goes on from there.", file=sys.stderr)
+        why = f"Snakemake was ended by signal {-status}" if status < 0 else "the line that names a step says why"
+        print(f"Stopped: {len(reasons) - len(left)} of {len(reasons)} steps are done; {why}. make paper goes on from there.", file=sys.stderr)
         return 1
     print(f"Done. The report: {page}")
     return 0
+
+
+def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
+    """Remove from the report the runs and notebooks of methods that the profile has no more: figures would show them."""
+    reports, wanted = Path("reports", profile.name), {path for step in steps.values() for path in step.outputs}
+    for record in reports.glob("runs/*/*/seed*/record.json"):
+        if str(record) not in wanted:
+            shutil.rmtree(record.parent)
+    for notebook in reports.glob("notebooks/*__*.ipynb"):
+        if str(notebook) not in wanted and not notebook.stem.endswith(".failed"):
+            notebook.unlink()
+            notebook.with_suffix(".html").unlink(missing_ok=True)
 
 
 def report(profile: Profile) -> int:

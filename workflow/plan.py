@@ -28,7 +28,8 @@ OUTPUTS = {
               "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
     "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
     "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
-                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "notebooks/04_compare__{dataset}.ipynb"],
+                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "figures/training_{dataset}.png", "figures/training_{dataset}.pdf",
+                "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
     "report": ["index.html"],
 }
@@ -171,7 +172,7 @@ def _difference(old: dict, new: dict) -> str:
         before, now = old.get(name), new.get(name)
         if before == now:
             continue
-        if isinstance(before, dict) and isinstance(now, dict) and name != "upstream":
+        if isinstance(before, dict) and isinstance(now, dict):
             keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
             short = [key.removeprefix("ehanet.") for key in keys]
             words += ": " + ", ".join(short[:3]) + (" and more" if short[3:] else "")
