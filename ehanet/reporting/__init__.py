@@ -1,0 +1,27 @@
+"""Tables, figures and the report page, made from result files only: nothing here trains, predicts or imports torch.
+
+The names below load what they need when first used, so a page needs no plotting and a table no pictures.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "comparison": "ehanet.reporting.compare",
+    "cost_scatter": "ehanet.reporting.plots",
+    "data_sheet": "ehanet.reporting.datasheet",
+    "report_page": "ehanet.reporting.page",
+    "side_by_side": "ehanet.reporting.pictures",
+    "training_curve": "ehanet.reporting.curves",
+    "training_overview": "ehanet.reporting.curves",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ehanet.reporting' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,58 @@
+"""Write tables and figures with the record that says what made them; the same inputs give the same bytes.
+
+A record carries the time it was written, and each figure its record's id, so a rebuild would change every file. A record
+is therefore kept as it is when nothing in it that decides the artefact has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from ehanet.records import read_record, write_record
+
+UNDECIDED = ("id", "created", "machine")  # what may differ while the artefact stays the same
+
+
+def make_record(path: str | Path, kind: str, modules: list[str], **fields) -> dict:
+    """The record for an artefact at ``path`` without suffix: the one that lies there if it still holds, else a new one, not yet written."""
+    target = Path(path).with_name(Path(path).name + ".json")
+    with tempfile.TemporaryDirectory() as folder:
+        new = write_record(Path(folder) / "record.json", kind, modules=modules, **fields)
+    new = json.loads(json.dumps(new))
+    try:
+        old = read_record(target)
+    except (OSError, ValueError):
+        return new
+    return old if _deciding(old) == _deciding(new) else new
+
+
+def _deciding(record: dict) -> dict:
+    kept = {key: value for key, value in record.items() if key not in UNDECIDED}
+    return {**kept, "code": kept.get("code", {}).get("modules")}
+
+
+def put_record(path: str | Path, record: dict) -> None:
+    """Write the record beside its artefact: the last file, so an artefact with a record is complete."""
+    write_text(Path(path).with_name(Path(path).name + ".json"), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file under a temporary name beside the target, then rename it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

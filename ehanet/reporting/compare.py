@@ -1,0 +1,147 @@
+"""The comparison on one data set: table, differences to EHANet, published anchors, score plot; from result files only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ehanet.metrics.statistics import compare
+from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.plots import draw_scores
+from ehanet.reporting.results import ABSENT, NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, find_reference, mark_of, published, read_results
+from ehanet.reporting.style import figure_style, look, save_figure
+from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
+
+MODULES = ["ehanet.reporting.compare"]
+SHOWN = {"iou": "mIoU", "dice": "mDice", "recall": "Recall", "precision": "Precision", "f2": "F2", "hd95": "HD95 (px)",
+         "boundary_iou": "Boundary IoU", "boundary_f1": "Boundary F1"}
+DISTANCES = ("hd", "hd95", "assd", "masd")  # in pixels: two decimals are plenty
+TESTED = {"dice": "Dice", "boundary_f1": "Boundary F1", "hd95": "HD95"}  # scores of the table of differences
+KEPT = ("specificity", "accuracy", "hd", "assd", "masd", "nsd_1", "nsd_2", "nsd_3", "s_measure", "e_measure", "weighted_f", "mae")  # means, in the CSV
+
+
+def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
+    """Write the comparison of a data set from ``reports``/scores/<dataset>/ and return its tables by name.
+
+    Writes tables/comparison_<dataset>, tables/differences_<dataset> and, for the paper's data sets, tables/published_<dataset>
+    (.csv, .md, .tex, each with a .json record), and figures/scores_<dataset> (.png, .pdf, .json).
+
+    Raises:
+        FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
+    """
+    reports = Path(reports)
+    rows = read_results(reports, dataset)
+    scored = [row for row in rows if row.frames]
+    reference = find_reference(rows)
+    frames = {row.label: row.frames for row in scored}
+    statistics = {score: compare(frames, score, reference.label).set_index("method") for score in SHOWN}
+    sources = {"inputs": [record["id"] for row in scored for record in row.records],
+               "warnings": sorted({warning for row in scored for record in row.records for warning in record.get("warnings", [])})}
+    tables = [_scores(dataset, rows, statistics)]
+    if len(scored) > 1:
+        tables.append(_differences(dataset, scored, statistics, reference))
+    if dataset in PAPER_SETS:
+        tables.append(_published(dataset))
+    for table in tables:
+        write_table(table, reports / "tables", MODULES, **({"inputs": []} if table.mark == PUBLISHED else sources))
+    figure_path = reports / "figures" / f"scores_{dataset}"
+    record = make_record(figure_path, "figure", ["ehanet.reporting.plots"], mark=mark_of(rows), **sources)
+    with figure_style():
+        figure = draw_scores(scored, statistics, reference, dataset_title(dataset), mark_of(rows))
+        save_figure(figure, figure_path, record, f"Scores on {dataset_title(dataset)}")
+    return {table.name: table for table in tables}
+
+
+def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame]) -> Table:
+    scored = [row for row in rows if row.frames]
+    mark = mark_of(rows)
+    varies = {key: common([value(row) for row in scored]) is None for key, value in (
+        ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds))}
+    kept = [name for name in KEPT if name in scored[0].frames[0]]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False), Column("encoder", "Encoder"),
+               Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
+               Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
+               *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
+               Column("missed", "Missed", "count"), Column("spurious", "Spurious", "count"),
+               Column("recall_left_out", "Recall left out", "count", shown=any(_left_out(row) for row in scored)), Column("mark", "Mark"),
+               *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
+               *[Column(name, name, shown=False) for name in kept]]
+    body = [_row(row, mark, statistics, kept) for row in rows]
+    if not any(row.label == NEVER_FOUND["label"] for row in rows):
+        body.append({"title": NEVER_FOUND["title"], "label": NEVER_FOUND["label"], "mark": f"{ABSENT}: {NEVER_FOUND['reason']}"})
+    unit = group_word(scored)
+    notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
+             _bold_note(statistics, columns, body),
+             "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
+             + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
+    if any(_left_out(row) for row in scored):
+        notes.append("Recall is undefined where only the prediction has an object; these images are left out of its mean and counted.")
+    return Table(f"comparison_{dataset}", caption(dataset, scored), mark, columns, body, notes + setting_notes(scored))
+
+
+def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list[str]) -> dict:
+    cells = {"title": look(row.label, row.method).title, "label": row.label, "method": row.method}
+    if not row.frames:
+        reason = row.reason or "no result"
+        return {**cells, "mark": reason if reason.startswith(ABSENT) else f"{ABSENT}: {reason}"}
+    cells |= {"encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"], "seeds": " ".join(map(str, row.seeds)),
+              "images": len(row.frames[0]), "mark": mark, "recall_left_out": _left_out(row),
+              "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
+              "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in row.frames)}
+    for score, table in statistics.items():
+        found = table.loc[row.label]
+        cells[score] = Score(float(found["mean"]), float(found["low"]), float(found["high"]), bool(found["bold"]))
+        cells[f"{score}_sd_seeds"] = float(found["sd_seeds"])
+    every = pd.concat(row.frames)
+    return cells | {name: float(every[name].mean()) for name in kept}
+
+
+def _left_out(row: Result) -> int:
+    return sum(int(frame["recall"].isna().sum()) for frame in row.frames)
+
+
+def _bold_note(statistics: dict[str, pd.DataFrame], columns: list[Column], body: list[dict]) -> str:
+    bold = any(cell.bold for row in body for cell in row.values() if isinstance(cell, Score))
+    return "Bold: significantly better than every other row (Holm-corrected paired tests, p < 0.05)." + (
+        "" if bold else " No row is bold: with this many images no lead is more than noise.")
+
+
+def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.DataFrame], reference: Result) -> Table:
+    name = look(reference.label, reference.method).title
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False)]
+    for score, title in TESTED.items():
+        digits = 2 if score in DISTANCES else 3
+        columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)"),
+                    Column(f"{score}_effect", "Effect", "score", 2), Column(f"{score}_first_share", "First"),
+                    Column(f"{score}_p_wilcoxon", "", shown=False), Column(f"{score}_p_permutation", "", shown=False)]
+    body = []
+    for row in scored:
+        cells = {"title": look(row.label, row.method).title, "label": row.label}
+        for score in TESTED:
+            found = statistics[score].loc[row.label]
+            itself = row is reference
+            cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %"
+            cells[f"{score}_difference"] = None if itself else Score(float(found["difference"]))
+            cells[f"{score}_effect"] = None if itself else Score(float(found["effect"]))
+            cells[f"{score}_p_holm"] = "" if itself else _p(found["p_holm"])
+            cells |= {f"{score}_{p}": "" if itself else f"{found[p]:.6g}" for p in ("p_wilcoxon", "p_permutation")}
+        body.append(cells)
+    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired test against {name}, corrected by Holm over the rows.",
+             "Effect: matched-pairs rank-biserial correlation. First: share of bootstrap samples in which the row ranks first."]
+    return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(scored), columns, body, notes)
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _published(dataset: str) -> Table:
+    columns = [Column("title", "Method"), Column("setting", "Setting"), Column("dice", "mDice"), Column("iou", "mIoU"), Column("other", "Other"),
+               Column("source", "Source"), Column("mark", "Mark")]
+    body = [{"title": "EHANet", "setting": "the paper (doi 10.1016/j.bspc.2024.107202)", "source": "not public; this place is kept for it", "mark": PUBLISHED}]
+    body += [{"title": row["method"], "setting": row["setting"], "dice": row["mdice"], "iou": row["miou"], "other": row["other"], "source": row["source"],
+              "mark": PUBLISHED} for row in published(dataset)]
+    notes = ["Printed as their authors give them, on their own splits and settings: not to be ranked against the table of this report."]
+    return Table(f"published_{dataset}", f"{dataset_title(dataset)}: numbers of other publications", PUBLISHED, columns, body, notes)

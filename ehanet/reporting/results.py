@@ -1,0 +1,110 @@
+"""Read what a report is made from: the scores and records of one data set, and the published numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+
+from ehanet.records import read_record
+
+PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
+PAPER_SETS = ("kvasir-seg", "dsb2018", "isic2018", "lgg")  # the data sets of the paper
+NEVER_FOUND = {"label": "lw-mhfi-net", "title": "LW-MHFI-Net", "reason": "no public code or description found"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the tables: a method's scores on a data set, one frame and one record a seed.
+
+    ``frames`` and ``records`` are empty where the row has no numbers; ``reason`` then says why.
+    """
+
+    method: str
+    label: str
+    seeds: list[int]
+    frames: list[pd.DataFrame]
+    records: list[dict]
+    reason: str = ""
+
+    @property
+    def config(self) -> dict:
+        """The configuration of the first seed's run."""
+        return self.records[0]["config"]
+
+    @property
+    def encoder(self) -> str:
+        """How the encoder began and whether it was trained, as in "ImageNet, fine-tuned"; the same for all seeds."""
+        return " / ".join(dict.fromkeys(str(record.get("encoder", "not recorded")) for record in self.records))
+
+
+def read_results(reports: str | Path, dataset: str) -> list[Result]:
+    """The rows of a data set in the order of methods.json, read from ``reports``/scores/<dataset>/.
+
+    Raises:
+        FileNotFoundError: no scores, or a CSV or record that methods.json names is missing.
+        ValueError: methods.json, a CSV or a record is damaged, or the runs were scored on different images.
+    """
+    folder = Path(reports) / "scores" / dataset
+    index = folder / "methods.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"{index} not found; run the evaluation step of {dataset} first")
+    try:
+        rows = [Result(row["method"], row["label"], list(row["seeds"]), *_read_seeds(folder, row), row["reason"]) for row in json.loads(index.read_text())]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{index} is damaged ({type(error).__name__}); run the evaluation step again") from error
+    scored = [row for row in rows if row.frames]
+    if not scored:
+        raise ValueError(f"{folder} holds no scored run; run the evaluation step of {dataset} again")
+    first = scored[0].frames[0]["image"].tolist()
+    for row in scored:
+        for seed, frame in zip(row.seeds, row.frames):
+            if frame["image"].tolist() != first:
+                raise ValueError(f"{folder / f'{row.label}__seed{seed}.csv'} holds other images than {scored[0].label}; run the evaluation step again")
+    return rows
+
+
+def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]]:
+    frames, records = [], []
+    for seed in row["seeds"]:
+        path = folder / f"{row['label']}__seed{seed}.csv"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} not found; run the evaluation step again")
+        try:
+            frame = pd.read_csv(path, dtype={"image": str, "group": str}, keep_default_na=False, na_values=[""])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step again") from error
+        if frame.empty or not {"image", "group", "dice", "gt_empty", "pred_empty"} <= set(frame.columns):
+            raise ValueError(f"{path} is no CSV of scores (rows or columns are missing); run the evaluation step again")
+        frames.append(frame.astype({"gt_empty": bool, "pred_empty": bool}))
+        records.append(read_record(path.with_suffix(".json")))
+    return frames, records
+
+
+def find_reference(rows: list[Result]) -> Result:
+    """The row that the others are compared with: EHANet, else a variant of it, else the first row with scores."""
+    scored = [row for row in rows if row.frames]
+    named = [row for row in scored if row.label == "ehanet"] or [row for row in scored if row.method == "ehanet"]
+    return (named or scored)[0]
+
+
+def mark_of(rows: list[Result]) -> str:
+    """The provenance mark of what these rows show."""
+    data = next(row.records[0].get("data", {}) for row in rows if row.records)
+    return mark_of_manifest(data)
+
+
+def mark_of_manifest(manifest: dict) -> str:
+    """"phantom data" where the images are drawn by code, else "reproduced here"."""
+    phantom = manifest.get("modality") == "phantom" or str(manifest.get("name", "")).startswith("phantom-")
+    return PHANTOM if phantom else REPRODUCED
+
+
+def published(dataset: str) -> list[dict]:
+    """Numbers of other publications on ``dataset``: method, setting, mdice, miou, other, source (strings as printed there)."""
+    with resources.files("ehanet.reporting").joinpath("published.csv").open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["dataset"] == dataset]

@@ -1,0 +1,121 @@
+"""How figures look: sizes, fonts, and one colour and marker a method, told apart in colour, by the colour-blind and in grey print.
+
+Colours are those of Okabe and Ito (2008), darkened where they would vanish on white paper; no two methods share both
+colour and marker, and no two neighbours of a table share either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from ehanet.reporting.artefacts import put_record, write_bytes  # noqa: E402
+
+INK, MUTED, FAINT, GRID = "#1b1f24", "#5d6670", "#c9ced4", "#e6e9ec"
+VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, OCHRE = "#c8500a", "#0068a8", "#00805f", "#d08a00", "#b0588f", "#3b9ad0", "#8a7a00"
+MISSED, SPURIOUS, FOUND, BACKGROUND = "#0068a8", "#f09a1a", "#b9bfc6", "#ffffff"
+WIDTH = 7.2  # inches: the width of a page's text, two columns
+DPI = 160
+
+RC = {
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 8,
+    "legend.fontsize": 7.5, "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": MUTED, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True, "grid.color": GRID,
+    "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.titlelocation": "left", "axes.titleweight": "bold", "legend.frameon": False,
+    "lines.linewidth": 1.6, "xtick.major.size": 0, "ytick.major.size": 0, "pdf.fonttype": 42, "svg.hashsalt": "ehanet", "path.simplify": True,
+}
+
+
+class Look(NamedTuple):
+    """How a method appears in every figure and table: title, colour, marker."""
+
+    title: str
+    colour: str
+    marker: str | tuple
+
+    @property
+    def scale(self) -> float:
+        """Factor on the marker's size that makes all markers look equally large."""
+        return _SCALES.get(self.marker, 1.0)
+
+
+METHODS = {
+    "ehanet": Look("EHANet", VERMILLION, "o"),
+    "unet": Look("U-Net", BLUE, "s"),
+    "unet-32": Look("U-Net (half width)", SKY, "D"),
+    "resunet": Look("ResUNet", GREEN, "^"),
+    "resunetpp": Look("ResUNet++", OCHRE, "v"),
+    "resunetpp-wide": Look("ResUNet++ (wide)", ORANGE, "<"),
+    "pranet": Look("PraNet", PURPLE, "P"),
+    "cfanet": Look("CFANet", BLUE, "X"),
+    "canet": Look("CANet", GREEN, "h"),
+    "hiformer-b": Look("HiFormer-B", ORANGE, "p"),
+    "lanet": Look("LANet", BLUE, "*"),
+    "mobilevit-unet": Look("MobileViT-S + U-Net", GREEN, "s"),
+    "mobilevit-unetpp": Look("MobileViT-S + U-Net++", PURPLE, "D"),
+    "mobilevit-fpn": Look("MobileViT-S + FPN", OCHRE, "^"),
+    "mobilevit-deeplabv3plus": Look("MobileViT-S + DeepLabV3+", SKY, "v"),
+    "resnet34-unet": Look("ResNet-34 + U-Net", ORANGE, "X"),
+}
+_COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
+_MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # kept for methods of the user's own and for variants
+_SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.4, (8, 1, 0): 1.2}  # markers that look small at the size of others
+
+
+def look(label: str, method: str | None = None) -> Look:
+    """The look of a table's row: that of its method, a variant (another label of a known method) with a marker of its own."""
+    method = method or label
+    if label == method and label in METHODS:
+        return METHODS[label]
+    number = int(hashlib.sha256(label.encode()).hexdigest(), 16)
+    marker = _MARKERS[number % len(_MARKERS)]
+    if method in METHODS:
+        base = METHODS[method]
+        variant = label.removeprefix(method).strip("-_.+ ")
+        return Look(f"{base.title}, {variant}" if variant and variant != label else label, base.colour, marker)
+    return Look(label, _COLOURS[number // 7 % len(_COLOURS)], marker)
+
+
+@contextmanager
+def figure_style():
+    """matplotlib's settings inside the block are ours; outside they stay the caller's."""
+    with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
+        yield
+        plt.close("all")
+
+
+def stamp(figure: Figure, mark: str, y: float | None = None) -> None:
+    """Print the provenance mark at the top right of a figure, e.g. "phantom data"."""
+    height = figure.get_figheight()
+    phantom = mark == "phantom data"
+    figure.text(1 - 0.06 / figure.get_figwidth(), 1 - 0.06 / height if y is None else y, mark, ha="right", va="top", fontsize=7.5,
+                color="white" if phantom else MUTED, fontweight="bold" if phantom else "normal",
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": INK if phantom else "white", "edgecolor": INK if phantom else FAINT, "linewidth": 0.8})
+
+
+def save_figure(figure: Figure, path: str | Path, record: dict, title: str) -> None:
+    """Write ``path``.png and ``path``.pdf with the record's id inside, and the record beside them.
+
+    The PNG has text chunks Title and Record, the PDF a Subject and Keywords; neither holds a time.
+    """
+    path = Path(path)
+    kinds = {
+        ".png": {"Software": None, "Title": title, "Record": record["id"]},
+        ".pdf": {"CreationDate": None, "Producer": None, "Creator": "ehanet.reporting", "Title": title,
+                 "Subject": f"record {record['id']}", "Keywords": f"record {record['id']}"},
+    }
+    for suffix, metadata in kinds.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=metadata)
+        write_bytes(path.with_name(path.name + suffix), buffer.getvalue())
+    put_record(path, record)

@@ -1,0 +1,77 @@
+"""The sentences below a table, made from the records of its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ehanet.reporting.results import Result
+from ehanet.reporting.style import look
+
+TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "phantom-polyp": "Phantom polyps",
+          "phantom-nuclei": "Phantom nuclei", "phantom-lesion": "Phantom skin lesions", "phantom-glioma": "Phantom gliomas"}
+# The released recipe of EHANet (Tang et al. 2025), as RunConfig writes it.
+RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
+          "augmentation": "released", "freeze_encoder": "pretrained"}
+WORDS = {"size": "image side", "batch_size": "batch size", "learning_rate": "learning rate", "weight_decay": "weight decay",
+         "freeze_encoder": "encoder frozen"}
+FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision")
+
+
+def dataset_title(name: str) -> str:
+    """A data set's name as people write it."""
+    return TITLES.get(name, name)
+
+
+def common(values: list) -> object | None:
+    """The one value that all share, else None."""
+    return values[0] if values and all(value == values[0] for value in values) else None
+
+
+def caption(dataset: str, rows: list[Result]) -> str:
+    """What the table shows: images, size, epochs and seeds, where they are the same for all rows."""
+    parts = [f"{len(rows[0].frames[0])} test images"]
+    size, epochs, seeds = (common([pick(row) for row in rows]) for pick in (lambda r: r.config["size"], lambda r: r.config["epochs"], lambda r: r.seeds))
+    parts += [f"{size} × {size} pixels"] if size else []
+    parts += [f"{epochs} epochs" if epochs != 1 else "1 epoch"] if epochs else []
+    parts += [("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))] if seeds else []
+    return f"{dataset_title(dataset)}: " + ", ".join(parts)
+
+
+def setting_notes(rows: list[Result]) -> list[str]:
+    """Where the rows' settings differ from each other and from the released recipe, the encoders, and the records' warnings."""
+    notes = []
+    for key in FAIR:
+        values = [row.config.get(key) for row in rows]
+        if common(values) is None and any(value is not None for value in values):
+            usual = Counter(map(str, values)).most_common(1)[0][0]
+            others = [f"{look(row.label, row.method).title} {value}" for row, value in zip(rows, values) if str(value) != usual]
+            notes.append(f"Not on equal terms in {WORDS.get(key, key)}: {usual}, but {', '.join(others)}.")
+    notes += _encoder_notes(rows)
+    away = [f"{WORDS.get(key, key)} {mine} ({theirs})" for key, theirs in RECIPE.items()
+            if (mine := common([row.config.get(key) for row in rows])) is not None and mine != theirs]
+    if len({len(row.seeds) for row in rows}) == 1 and len(rows[0].seeds) < 3:
+        away.append(f"{len(rows[0].seeds)} seed{'s' * (len(rows[0].seeds) > 1)} (at least 3)")
+    if away:
+        notes.append(f"Away from EHANet's released recipe (in brackets): {'; '.join(away)}.")
+    if common([row.config.get("protocol") for row in rows]) == "corrected":
+        notes.append("Protocol: corrected (edge labels from the augmented mask, checkpoint by validation Dice).")
+    warnings = Counter(warning for row in rows for warning in dict.fromkeys(w for record in row.records for w in record.get("warnings", []))
+                       if not warning.startswith("encoder:"))  # every row says its encoder
+    notes += [f"Warning: {warning}" + ("." if count == len(rows) else f" ({count} of {len(rows)} rows).") for warning, count in warnings.items()]
+    return notes
+
+
+def _encoder_notes(rows: list[Result]) -> list[str]:
+    random = [row for row in rows if row.encoder.startswith("random")]
+    trained = [row for row in rows if row.encoder != "none" and row not in random]
+    if random and trained:
+        return [f"Not on equal terms: {len(trained)} rows start from a trained encoder, {len(random)} from a random one (column Encoder); compare like with like."]
+    if random:
+        return ["Every encoder started from random weights and was trained: no ImageNet weights in this table."]
+    return []
+
+
+def group_word(rows: list[Result]) -> str:
+    """What the bootstrap draws: "images", or "patients" where several images belong to one group."""
+    frame = rows[0].frames[0]
+    return "images" if frame["group"].nunique() == len(frame) else "patients"
