@@ -24,7 +24,8 @@ def test_real_archives(shared, name):
     expected, manifest = REAL[name], data.manifest
     assert data.images.shape == (expected["count"], 32, 32, 3) and data.masks.shape == data.images.shape[:3]
     assert set(np.unique(data.masks)) == {0, 1} and len(set(data.groups)) == expected["groups"]
-    assert data.images.std() > 20 and np.ptp(data.images.reshape(len(data.images), -1), axis=1).min() > 5  # pictures, none blank
+    contrast = np.ptp(data.images.reshape(len(data.images), -1), axis=1)
+    assert data.images.std() > 15 and np.median(contrast) > 50  # pictures; single ones may be dark (DSB) or blank (LGG, outer slices)
     assert len(manifest["original_sizes"]) == expected["sizes"] and sum(manifest["original_sizes"].values()) == expected["count"]
     assert [source["official"] for source in manifest["sources"]] == [False] * len(manifest["sources"])
     assert any("is not the official file" in warning for warning in manifest["warnings"])
