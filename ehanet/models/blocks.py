@@ -6,17 +6,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn_relu(channels: int, width: int, kernel: int = 3, *, bias: bool = False, stride: int = 1,
-                 dilation: int = 1) -> nn.Sequential:
+def conv_bn_relu(channels: int, width: int, kernel: int | tuple[int, int] = 3, *, bias: bool = False,
+                 stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """Convolution padded to keep the size (at stride 1), batch norm, ReLU: (B, channels, H, W) -> (B, width, H, W)."""
     return nn.Sequential(*conv_bn(channels, width, kernel, bias=bias, stride=stride, dilation=dilation), nn.ReLU(inplace=True))
 
 
-def conv_bn(channels: int, width: int, kernel: int = 3, *, bias: bool = False, stride: int = 1,
+def conv_bn(channels: int, width: int, kernel: int | tuple[int, int] = 3, *, bias: bool = False, stride: int = 1,
             dilation: int = 1) -> nn.Sequential:
     """:func:`conv_bn_relu` without the ReLU."""
-    padding = dilation * (kernel // 2)
+    rows, columns = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    padding = (dilation * (rows // 2), dilation * (columns // 2))
     return nn.Sequential(nn.Conv2d(channels, width, kernel, stride, padding, dilation, bias=bias), nn.BatchNorm2d(width))
+
+
+def bn_relu_conv(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    """Batch norm, ReLU, 3x3 convolution with bias: the order of pre-activation networks (He et al., ECCV 2016)."""
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, width, 3, stride, padding=1))
 
 
 def resize(x: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
