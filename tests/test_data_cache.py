@@ -11,14 +11,16 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from archives import encoded, kvasir, make_folder, make_zip, picture
+from archives import encoded, kvasir, lgg, make_folder, make_zip, picture
 
 import ehanet.data.cache
 import ehanet.data.dataset
 from ehanet.data import list_datasets, load_dataset
+from ehanet.data.catalogue import CATALOGUE
 
 IDS = [f"p{number}" for number in range(6)]
 
@@ -68,6 +70,28 @@ def test_the_manifest_says_what_there_is(root, fresh_cache):
     assert manifest["original_sizes"] == {"40x32": 6} and manifest["spacing_mm"] is None and "commercial" in manifest["licence"]
     assert any("kvasir-seg.zip is not the official file" in warning for warning in manifest["warnings"])
     assert any("6 images, the official release has 1000" in warning for warning in manifest["warnings"])
+
+
+@pytest.mark.parametrize(("count", "official"), [(3929, False), (36, None)])
+def test_without_an_official_hash_the_count_may_settle_it(tmp_path, fresh_cache, monkeypatch, count, official):
+    monkeypatch.setitem(CATALOGUE, "lgg", replace(CATALOGUE["lgg"], count=count))
+    make_zip(tmp_path / "lgg-mri-segmentation.zip", lgg(3))
+    manifest = load_dataset("lgg", root=tmp_path, size=16).manifest
+    assert [source["official"] for source in manifest["sources"]] == [official]
+    expected = "is not the official file" if official is False else "could not be compared: no official SHA-256 is known"
+    assert f"lgg-mri-segmentation.zip {expected}" in manifest["warnings"]
+
+
+def test_an_entry_appears_complete_by_one_rename(root, fresh_cache, monkeypatch):
+    real, seen = os.rename, []
+
+    def rename(source, target):
+        seen.append((sorted(path.name for path in source.iterdir()), target.exists()))
+        real(source, target)
+
+    monkeypatch.setattr(ehanet.data.cache.os, "rename", rename)
+    load_dataset("kvasir-seg", root=root, size=32)
+    assert seen == [(["images.npy", "manifest.json", "masks.npy"], False)]
 
 
 def test_a_changed_archive_is_imported_anew_and_a_touched_one_is_not(root, fresh_cache, decodings):
