@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 CHOICES = {
     "protocol": ("corrected", "released"),
@@ -108,3 +110,20 @@ def _check_type(name: str, value, annotation: str) -> None:
     wrong_bool = isinstance(value, bool) and annotation != "bool"  # bool is an int to Python, not to a reader
     if wrong_bool or not isinstance(value, _TYPES[annotation]):
         raise ValueError(f"{name}: expected {annotation}, got {value!r} ({type(value).__name__})")
+
+
+def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
+    """The file itself, or the file of that name below ``folder``, so that configurations need no machine's paths.
+
+    Args:
+        folder: default: what the environment variable EHANET_WEIGHTS names.
+
+    Raises:
+        FileNotFoundError: in neither place.
+    """
+    folder = folder or os.environ.get("EHANET_WEIGHTS")
+    for place in [Path(path), *([Path(folder, path)] if folder else [])]:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"encoder weights {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
+                            "(make paper WEIGHTS=folder)")

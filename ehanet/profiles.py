@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ehanet.config import RunConfig
+from ehanet.config import RunConfig, find_weights
 from ehanet.data.archives import archive_stem
 from ehanet.fingerprint import digest, method_modules
 
@@ -53,7 +53,7 @@ class Profile:
     Attributes:
         name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any.
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
-        settings: what was asked for, before it was resolved.
+        settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Profile:
     runs: tuple[RunConfig, ...]
     absent: tuple[Absent, ...]
     settings: dict
+    weights: Path | None
 
     @property
     def size(self) -> int:
@@ -97,7 +98,7 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
-                   tuple(runs), tuple(absent), settings)
+                   tuple(runs), tuple(absent), settings, Path(weights) if weights else None)
 
 
 def parse_overrides(text: str) -> dict:
@@ -194,11 +195,10 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
             configs = [RunConfig.from_dict({**values, "method": method, "label": label, "dataset": dataset, "seed": seed})
                        for seed in settings["seeds"]]
             file = values.get("encoder_weights")
-            found = _find_weights(file, weights)
-            if file and not found:
+            if file and not _is_there(file, weights):
                 absent.append(Absent(dataset, label, method, f"not available: weights file {file} not found (give WEIGHTS=DIR)"))
                 continue
-            runs += [RunConfig.from_dict({**config.to_dict(), "encoder_weights": found}) for config in configs]
+            runs += configs
     return runs, absent
 
 
@@ -220,9 +220,11 @@ def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list
     return entry["name"], label, wanted, {key: entry[key] for key in SETTINGS if key in entry}
 
 
-def _find_weights(file: str | None, weights: Path | None) -> str | None:
-    candidates = [] if not file else [weights / file, Path(file)] if weights else [Path(file)]
-    return next((str(path) for path in candidates if path.is_file()), None)
+def _is_there(file: str, weights: Path | None) -> bool:
+    try:
+        return bool(find_weights(file, weights))
+    except FileNotFoundError:
+        return False
 
 
 def _suffix(changes: dict) -> str:

@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.jobs and not options.jobs.isdigit() or options.jobs == "0":
             raise ValueError(f"JOBS: expected a number of processor cores, got {options.jobs!r}")
         profile = load_profile(options.profile, options.overrides, _weights_folder(options))
+        if profile.weights:
+            os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
         if options.command == "report":
             return report(profile)
         return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan")
@@ -96,7 +98,6 @@ def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
     for notebook in reports.glob("notebooks/*__*.ipynb"):
         if str(notebook) not in wanted and not notebook.stem.endswith(".failed"):
             notebook.unlink()
-            notebook.with_suffix(".html").unlink(missing_ok=True)
 
 
 def report(profile: Profile) -> int:
@@ -114,7 +115,7 @@ def report(profile: Profile) -> int:
             name = KINDS["compare"]
             seconds = run_step(NOTEBOOKS / f"{name}.ipynb", {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{name}__{dataset}.ipynb"))
             print(f"done  compare/{dataset}  {seconds:.0f} s", flush=True)
-        make_page(reports)
+        make_page(reports, profile.title)
     print(f"Done. The report: {reports}/index.html")
     return 0
 
@@ -205,7 +206,7 @@ def _weights_folder(options: argparse.Namespace) -> str | None:
             raise FileNotFoundError(f"WEIGHTS: folder {options.weights} not found")
         return options.weights
     beside = Path(options.source).parent / "weights" if options.source else None
-    return str(beside) if beside and beside.is_dir() else None
+    return str(beside) if beside and beside.is_dir() else os.environ.get("EHANET_WEIGHTS")
 
 
 if __name__ == "__main__":

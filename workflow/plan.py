@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ehanet.config import RunConfig
+from ehanet.config import RunConfig, find_weights
 from ehanet.data.cache import write_atomically
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.sources import describe, downloads_folder, locate
@@ -28,8 +28,7 @@ OUTPUTS = {
               "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
     "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
     "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
-                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "figures/training_{dataset}.png", "figures/training_{dataset}.pdf",
-                "notebooks/04_compare__{dataset}.ipynb"],
+                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
     "report": ["index.html"],
 }
@@ -94,7 +93,7 @@ def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
             place = f"{key}/{run.label}/seed{run.seed}"
             parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
                           "report_dir": f"{reports}/runs/{place}"}
-            trained.append(add("train", parameters, [], files + _weights(run), label=run.label, seed=f"seed{run.seed}"))
+            trained.append(add("train", parameters, [], files + _weights(run, profile.weights), label=run.label, seed=f"seed{run.seed}"))
         if not trained:
             continue
         rows = [{"method": run.method, "label": run.label, "seed": run.seed} for run in runs]
@@ -220,7 +219,5 @@ def _written_out(run: RunConfig) -> dict:
     return {key: value for key, value in run.to_dict().items() if key in keep or value != default[key]}
 
 
-def _weights(run: RunConfig) -> list[dict]:
-    if not run.encoder_weights:
-        return []
-    return [describe(Path(run.encoder_weights), None)]
+def _weights(run: RunConfig, folder: Path | None) -> list[dict]:
+    return [describe(find_weights(run.encoder_weights, folder), None)] if run.encoder_weights else []

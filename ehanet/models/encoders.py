@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor, nn
+
+from ehanet.config import find_weights
 
 STRIDES = [2, 4, 8, 16, 32]
 KERAS_MOBILENET = "mobilenetv1_100.keras"
@@ -94,16 +95,6 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
     if state is not None:
         _fill(net, state, name, weights)
     return Encoder(name, net, channels, configuration["mean"], configuration["std"], weights, pretrained)
-
-
-def find_weights(path: str | Path) -> Path:
-    """The file itself, or the file of that name below the folder EHANET_WEIGHTS, so that records need no machine's paths."""
-    places = [Path(path), *([Path(os.environ["EHANET_WEIGHTS"], path)] if "EHANET_WEIGHTS" in os.environ else [])]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"encoder weights {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
-                            "(make paper WEIGHTS=folder)")
 
 
 def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
