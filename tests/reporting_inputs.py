@@ -78,7 +78,7 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
             frame.to_csv(scores / f"{label}__seed{seed}.csv", index=False, float_format="%.6g")
             write_record(scores / f"{label}__seed{seed}.json", "scores", config=config, seed=seed, data=data.manifest, encoder=run["encoder"],
                          inputs=[run["id"]], warnings=run["warnings"])
-            place = runs / label / f"seed{seed}"
+            place = runs / data.name / label / f"seed{seed}"
             place.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(place / "predictions.npz", ids=np.array(ids), probabilities=probabilities.astype(np.float16))
         listing.append({"method": method, "label": label, "seeds": list(seeds), "reason": ""})

@@ -19,6 +19,7 @@ SHOWN = {"iou": "mIoU", "dice": "mDice", "recall": "Recall", "precision": "Preci
          "boundary_iou": "Boundary IoU", "boundary_f1": "Boundary F1"}
 DISTANCES = ("hd", "hd95", "assd", "masd")  # in pixels: two decimals are plenty
 TESTED = {"dice": "Dice", "boundary_f1": "Boundary F1", "hd95": "HD95"}  # scores of the table of differences
+EXACT = ("p_holm_exact", "p_permutation", "p_wilcoxon")  # unrounded, in the CSV
 KEPT = ("specificity", "accuracy", "hd", "assd", "masd", "nsd_1", "nsd_2", "nsd_3", "s_measure", "e_measure", "weighted_f", "mae")  # means, in the CSV
 
 
@@ -59,13 +60,14 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     mark = mark_of(rows)
     varies = {key: common([value(row) for row in scored]) is None for key, value in (
         ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds))}
+    left_out = bool(statistics["recall"]["left_out"].any())
     kept = [name for name in KEPT if name in scored[0].frames[0]]
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False), Column("encoder", "Encoder"),
                Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
                Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
                *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
                Column("missed", "Missed", "count"), Column("spurious", "Spurious", "count"),
-               Column("recall_left_out", "Recall left out", "count", shown=any(_left_out(row) for row in scored)), Column("mark", "Mark"),
+               Column("recall_left_out", "Recall left out", "count", shown=left_out), Column("mark", "Mark"),
                *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
                *[Column(name, name, shown=False) for name in kept]]
     body = [_row(row, mark, statistics, kept) for row in rows]
@@ -73,10 +75,10 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
         body.append({"title": NEVER_FOUND["title"], "label": NEVER_FOUND["label"], "mark": f"{ABSENT}: {NEVER_FOUND['reason']}"})
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
-             _bold_note(statistics, columns, body),
+             _bold_note(body),
              "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
-    if any(_left_out(row) for row in scored):
+    if left_out:
         notes.append("Recall is undefined where only the prediction has an object; these images are left out of its mean and counted.")
     return Table(f"comparison_{dataset}", caption(dataset, scored), mark, columns, body, notes + setting_notes(scored))
 
@@ -87,7 +89,7 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
         reason = row.reason or "no result"
         return {**cells, "mark": reason if reason.startswith(ABSENT) else f"{ABSENT}: {reason}"}
     cells |= {"encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"], "seeds": " ".join(map(str, row.seeds)),
-              "images": len(row.frames[0]), "mark": mark, "recall_left_out": _left_out(row),
+              "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
               "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
               "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in row.frames)}
     for score, table in statistics.items():
@@ -98,14 +100,10 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
     return cells | {name: float(every[name].mean()) for name in kept}
 
 
-def _left_out(row: Result) -> int:
-    return sum(int(frame["recall"].isna().sum()) for frame in row.frames)
-
-
-def _bold_note(statistics: dict[str, pd.DataFrame], columns: list[Column], body: list[dict]) -> str:
+def _bold_note(body: list[dict]) -> str:
     bold = any(cell.bold for row in body for cell in row.values() if isinstance(cell, Score))
-    return "Bold: significantly better than every other row (Holm-corrected paired tests, p < 0.05)." + (
-        "" if bold else " No row is bold: with this many images no lead is more than noise.")
+    return "Bold: the best mean, and significantly better than every other row (paired permutation tests, Holm-corrected p < 0.05)." + (
+        "" if bold else " No cell is bold: no lead here is clear of chance.")
 
 
 def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.DataFrame], reference: Result) -> Table:
@@ -113,9 +111,9 @@ def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.Da
     columns = [Column("title", "Method"), Column("label", "Label", shown=False)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
-        columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)"),
-                    Column(f"{score}_effect", "Effect", "score", 2), Column(f"{score}_first_share", "First"),
-                    Column(f"{score}_p_wilcoxon", "", shown=False), Column(f"{score}_p_permutation", "", shown=False)]
+        columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)", "value"),
+                    Column(f"{score}_effect", "Effect", "score", 2), Column(f"{score}_first_share", "First", "value"),
+                    *[Column(f"{score}_{p}", p, shown=False) for p in EXACT]]
     body = []
     for row in scored:
         cells = {"title": look(row.label, row.method).title, "label": row.label}
@@ -126,10 +124,11 @@ def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.Da
             cells[f"{score}_difference"] = None if itself else Score(float(found["difference"]))
             cells[f"{score}_effect"] = None if itself else Score(float(found["effect"]))
             cells[f"{score}_p_holm"] = "" if itself else _p(found["p_holm"])
-            cells |= {f"{score}_{p}": "" if itself else f"{found[p]:.6g}" for p in ("p_wilcoxon", "p_permutation")}
+            cells |= {f"{score}_{p}": "" if itself else f"{found[p.removesuffix('_exact')]:.6g}" for p in EXACT}
         body.append(cells)
-    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired test against {name}, corrected by Holm over the rows.",
-             "Effect: matched-pairs rank-biserial correlation. First: share of bootstrap samples in which the row ranks first."]
+    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired permutation test against {name}, corrected by Holm over the rows.",
+             "Effect: Cohen's d of the paired differences. First: how often the row ranks first when the test images are drawn anew (bootstrap).",
+             "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
     return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(scored), columns, body, notes)
 
 
@@ -138,7 +137,7 @@ def _p(value: float) -> str:
 
 
 def _published(dataset: str) -> Table:
-    columns = [Column("title", "Method"), Column("setting", "Setting"), Column("dice", "mDice"), Column("iou", "mIoU"), Column("other", "Other"),
+    columns = [Column("title", "Method"), Column("setting", "Setting"), Column("dice", "mDice", "value"), Column("iou", "mIoU", "value"), Column("other", "Other"),
                Column("source", "Source"), Column("mark", "Mark")]
     body = [{"title": "EHANet", "setting": "the paper (doi 10.1016/j.bspc.2024.107202)", "source": "not public; this place is kept for it", "mark": PUBLISHED}]
     body += [{"title": row["method"], "setting": row["setting"], "dice": row["mdice"], "iou": row["miou"], "other": row["other"], "source": row["source"],

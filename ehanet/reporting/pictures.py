@@ -124,7 +124,7 @@ def _draw(data: Dataset, indices: list[int], columns: list[_Column], title: str,
                     axis.text(0.5, -0.03, f"{dice:.2f}", transform=axis.transAxes, ha="center", va="top", fontsize=6.2, color=INK if bold else MUTED)
                 if row == 0:
                     axis.text(0.5, 1.05, name.replace(" + ", " +\n").replace(", ", ",\n").replace(" (", "\n("), transform=axis.transAxes, ha="center",
-                              va="bottom", fontsize=6.2, fontweight="bold" if bold else "normal", linespacing=1.05)
+                              va="bottom", fontsize=6.2 if cell > 0.62 else 5.4, fontweight="bold" if bold else "normal", linespacing=1.05)
     figure.text(0.06 / width, 1 - 0.06 / height, title, ha="left", va="top", fontsize=7, color=MUTED)
     figure.legend(handles=[Patch(facecolor=FOUND, label="found"), Patch(facecolor=MISSED, label="missed"), Patch(facecolor=SPURIOUS, label="spurious")],
                   loc="lower left", bbox_to_anchor=(margin / width, 0), ncols=3, fontsize=7, handlelength=1.1, handleheight=1.1, borderaxespad=0.2)

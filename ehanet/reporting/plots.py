@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -124,14 +124,21 @@ def _place_labels(axis, points: list[tuple[str, float, float]]) -> None:
         for distance, (dx, dy), (across, up) in _PLACES:
             text = axis.annotate(name, (x, y), xytext=(dx * distance, dy * distance), textcoords="offset points", ha=across, va=up, fontsize=7, zorder=4,
                                  arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if distance > 12 else None)
-            box = Text.get_window_extent(text, renderer)
+            box = _text_box(text, renderer)
             if axis.bbox.x0 < box.x0 and box.x1 < axis.bbox.x1 and axis.bbox.y0 < box.y0 and box.y1 < axis.bbox.y1 and not box.count_overlaps(taken):
                 break
             text.remove()
         else:
             text = axis.annotate(name, (x, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=7, zorder=4)
-            box = Text.get_window_extent(text, renderer)
+            box = _text_box(text, renderer)
         taken.append(box)
+
+
+def _text_box(text: Annotation, renderer) -> Bbox:
+    """Where a name stands, without its leader line; names never move the axes."""
+    text.set_in_layout(False)
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer)
 
 
 _SIDES = [((1, 0), ("left", "center")), ((-1, 0), ("right", "center")), ((0, 1), ("center", "bottom")), ((0, -1), ("center", "top")),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehanet.metrics.scores import read_scores
 from ehanet.records import read_record
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
@@ -75,12 +76,9 @@ def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found; run the evaluation step again")
         try:
-            frame = pd.read_csv(path, dtype={"image": str, "group": str}, keep_default_na=False, na_values=[""])
+            frames.append(read_scores(path).astype({"gt_empty": bool, "pred_empty": bool}))
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step again") from error
-        if frame.empty or not {"image", "group", "dice", "gt_empty", "pred_empty"} <= set(frame.columns):
-            raise ValueError(f"{path} is no CSV of scores (rows or columns are missing); run the evaluation step again")
-        frames.append(frame.astype({"gt_empty": bool, "pred_empty": bool}))
         records.append(read_record(path.with_suffix(".json")))
     return frames, records
 

@@ -69,7 +69,7 @@ METHODS = {
 }
 _COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
 _MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # kept for methods of the user's own and for variants
-_SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.4, (8, 1, 0): 1.2}  # markers that look small at the size of others
+_SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.6, (8, 1, 0): 1.6}  # markers that look small at the size of others
 
 
 def look(label: str, method: str | None = None) -> Look:

@@ -26,7 +26,8 @@ class Score(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table; kind "text", "count" or "score", of which a score is printed with ``digits`` decimals.
+    """A column of a table; kind "text", "value" (text that stands like a number), "count" or "score", of which a
+    score is printed with ``digits`` decimals.
 
     ``shown`` False keeps a column in the CSV alone.
     """

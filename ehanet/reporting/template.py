@@ -4,12 +4,11 @@ STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f6f7f8; --ink: #1b1f24; --muted: #5d6670; --line: #dde1e5; --link: #0b5cad; --accent: #c8500a; --warn: #fff4e5; --warn-line: #e0a458; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14171a; --card: #1d2125; --ink: #e8eaed; --muted: #a3abb4; --line: #343a40; --link: #7db7f5; --accent: #ff9557; --warn: #33281a; --warn-line: #8a6430; }
-  img { filter: brightness(.9); }
 }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main, header, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.25rem; }
+main, header, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2.5rem; }
 h1 { font-size: clamp(1.6rem, 4.5vw, 2.3rem); line-height: 1.15; margin: 0 0 .5rem; letter-spacing: -.015em; }
 h2 { font-size: 1.4rem; line-height: 1.25; margin: 3.2rem 0 .8rem; padding-top: 1rem; border-top: 2px solid var(--ink); }
@@ -35,13 +34,15 @@ figcaption { font-size: .92rem; margin: 0 0 .5rem; }
 figure.picture figcaption { margin: .45rem 0 0; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
 .scroll:focus-visible { outline: 2px solid var(--link); }
-table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .84rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+table { border-collapse: separate; border-spacing: 0; min-width: min(100%, 36rem); font-size: .84rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--card); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper); min-width: 7.5rem; }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper); min-width: 6.5rem; }
 thead th:first-child { position: sticky; left: 0; z-index: 1; }
-.score, .count { text-align: right; }
+.score, .count, .value { text-align: right; }
+.value { white-space: nowrap; }
+td.absent { font-style: italic; color: var(--muted); }
 td.score { white-space: nowrap; }
 td small { display: block; color: var(--muted); font-size: .72rem; }
 td strong { color: var(--accent); }
@@ -62,7 +63,8 @@ footer { margin-top: 3.5rem; padding-top: 1.2rem; padding-bottom: 3rem; border-t
 @media print {
   @page { size: A4; margin: 14mm 12mm 16mm; }
   :root { --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --line: #bbb; --link: #000; --accent: #000; --warn: #fff; --warn-line: #000; }
-  body { font-size: 9.5pt; line-height: 1.4; }
+  html { font-size: 9pt; }
+  body { font-size: 9pt; line-height: 1.4; }
   main, header, footer { max-width: none; padding-left: 0; padding-right: 0; }
   header { padding-top: 0; }
   nav, .files { display: none; }
@@ -71,20 +73,19 @@ footer { margin-top: 3.5rem; padding-top: 1.2rem; padding-bottom: 3rem; border-t
   h3, figcaption { break-after: avoid; }
   section.dataset { break-before: page; }
   section.dataset h2 { margin-top: 0; }
-  figure.picture, .card, .banner, tr { break-inside: avoid; }
+  figure.picture, .card, .banner, .keep, tr { break-inside: avoid; }
   figure.picture { text-align: center; }
   figure.picture figcaption { text-align: left; }
-  figure img { border: 0; max-height: 235mm; width: auto; margin: 0 auto; filter: none; }
+  figure img { border: 0; max-height: 195mm; max-width: 165mm; width: auto; margin: 0 auto; filter: none; }
   .scroll { overflow: visible; border: 0; border-top: 1.2pt solid #000; border-bottom: 1.2pt solid #000; border-radius: 0; }
-  table { font-size: 6.6pt; }
+  table { font-size: 6.6pt; width: 100%; }
   th, td { padding: 1.6pt 2.6pt; }
   thead th { border-bottom: .8pt solid #000; }
   thead { display: table-header-group; }
   tbody th, thead th:first-child { position: static; min-width: 0; }
-  td small { font-size: 5.4pt; }
-  td.score { white-space: normal; }
+  td small { font-size: 5.2pt; }
   .notes { font-size: 7pt; }
-  .cards { grid-template-columns: repeat(3, 1fr); }
+  .cards { grid-template-columns: repeat(auto-fit, minmax(52mm, 1fr)); }
   .big { font-size: 15pt !important; }
 }
 """
@@ -161,8 +162,11 @@ TEMPLATE = """<!DOCTYPE html>
 </dl>
 {%- endif %}
 {%- for part in set.parts %}
+<div{% if part.together %} class="keep"{% endif %}>
 <h3>{{ part.title }}</h3>
-{%- for item in part["items"] %}
+{{ part["items"][0] }}
+</div>
+{%- for item in part["items"][1:] %}
 {{ item }}
 {%- endfor %}
 {%- endfor %}

@@ -48,6 +48,9 @@ def to_latex(table: Table, record: str) -> str:
              rf"\caption{{{_latex(table.caption)} (\textbf{{{_latex(table.mark)}}})}}", rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}",
              rf"\begin{{tabular}}{{@{{}}{form}@{{}}}}", r"\toprule", " & ".join(_latex(column.title) for column in columns) + r" \\", r"\midrule"]
     for row in table.rows:
+        if (reason := why_empty(row, columns)) is not None:
+            lines.append(rf"{_latex(_plain(row.get(columns[0].key)))} & \multicolumn{{{len(columns) - 1}}}{{l}}{{\emph{{{_latex(reason)}}}}} \\")
+            continue
         above, below = zip(*(_latex_cell(row.get(column.key), column) for column in columns))
         lines.append(" & ".join(above) + r" \\")
         if any(below):
@@ -78,7 +81,9 @@ def to_html(table: Table) -> str:
     head = "".join(f'<th scope="col" class="{column.kind}">{escape(column.title)}</th>' for column in columns)
     body = []
     for row in table.rows:
-        cells = [_html_cell(row.get(column.key), column) for column in columns[1:]]
+        reason = why_empty(row, columns)
+        cells = [_html_cell(row.get(column.key), column) for column in columns[1:]] if reason is None else [
+            f'<td colspan="{len(columns) - 1}" class="absent">{escape(reason)}</td>']
         body.append(f'<tr><th scope="row">{escape(_plain(row.get(columns[0].key)))}</th>{"".join(cells)}</tr>')
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (f'<figure class="table"><figcaption>{escape(table.caption)} <span class="mark">{escape(table.mark)}</span></figcaption>'
@@ -92,6 +97,12 @@ def _html_cell(cell, column: Column) -> str:
     mean, interval = format_score(cell, column.digits)
     mean = f"<strong>{mean}</strong>" if cell.bold else mean
     return f'<td class="score">{mean}' + (f"<small>{interval}</small>" if interval else "") + "</td>"
+
+
+def why_empty(row: dict, columns: list[Column]) -> str | None:
+    """The mark of a row that has nothing but its name and the reason for that; None for every other row."""
+    others = [row.get(column.key) for column in columns[1:] if column.key != "mark"]
+    return row["mark"] if row.get("mark") and all(cell is None or cell == "" for cell in others) else None
 
 
 def format_score(score: Score, digits: int) -> tuple[str, str]:
