@@ -67,8 +67,8 @@ def _head(rng: Generator) -> Head:
         tints=np.clip(np.array([0.34, 0.36, 0.33]) + rng.normal(0, 0.035, 3), 0.2, 0.5),
         ventricle=rng.uniform(0.7, 1.2), caps=rng.uniform(0.3, 1.0),
         tumour_xyz=np.array([side * rng.uniform(0.12, 0.19), rng.uniform(-0.17, 0.17), middle]),
-        tumour_radius=rng.uniform(0.10, 0.145), tumour_angle=rng.uniform(0, np.pi),
-        tumour_seed=int(rng.integers(2 ** 31)), tumour_gain=rng.uniform(0.65, 1.25),
+        tumour_radius=rng.uniform(0.115, 0.155), tumour_angle=rng.uniform(0, np.pi),
+        tumour_seed=int(rng.integers(2 ** 31)), tumour_gain=rng.uniform(0.75, 1.25),
         oedema=rng.uniform(0.012, 0.035))
 
 
