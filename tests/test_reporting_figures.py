@@ -1,0 +1,158 @@
+"""Figures: what they show, their marks and records, and the same bytes for the same inputs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.records import read_record
+from ehanet.reporting import comparison, cost_scatter, data_sheet, side_by_side, training_curve, training_overview
+from ehanet.reporting.datasheet import choose_by_area
+from ehanet.reporting.pictures import PALETTE, choose_by_dice
+from ehanet.reporting.style import FOUND, METHODS, MISSED, SPURIOUS, look
+
+METHODS_HERE = {"ehanet": 0.1, "unet-32": 0.3, "ehanet-no-edge": 0.2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Every figure once: (root, data set, reports)."""
+    root = tmp_path_factory.mktemp("figures")
+    data = make_dataset()
+    reports = make_reports(root, data, METHODS_HERE)
+    draw(root, data, reports)
+    return root, data, reports
+
+
+def draw(root, data, reports):
+    data_sheet(data, reports / "data")
+    comparison(reports, data.name)
+    side_by_side(data, root / "runs" / data.name, reports)
+    training_overview(reports, data.name)
+    pd.DataFrame({"label": list(METHODS_HERE), "parameters": [5.9e6, 8.6e6, 5e6], "gmac": [4.05, 16.0, 3.9]}).to_csv(reports / "tables/cost.csv", index=False)
+    cost_scatter(reports, data.name)
+
+
+def contents(reports):
+    return {path.relative_to(reports): path.read_bytes() for folder in ("data", "figures", "tables") for path in sorted((reports / folder).iterdir())}
+
+
+def test_the_same_inputs_give_the_same_bytes(made):
+    root, data, reports = made
+    before = contents(reports)
+    draw(root, data, reports)
+    after = contents(reports)
+    assert before.keys() == after.keys() and [path for path in before if before[path] != after[path]] == []
+    (reports / "figures/cost_phantom-polyp.json").unlink()  # a figure without its record gets a new one, and carries its id
+    cost_scatter(reports, data.name)
+    assert read_record(reports / "figures/cost_phantom-polyp.json")["id"].encode() in (reports / "figures/cost_phantom-polyp.pdf").read_bytes()
+
+
+def test_every_figure_carries_record_and_mark(made):
+    _, _, reports = made
+    pictures = [*(reports / "figures").glob("*.png"), *(reports / "data").glob("*.png")]
+    assert {path.stem for path in pictures} == {"scores_phantom-polyp", "side_by_side_phantom-polyp", "training_phantom-polyp", "cost_phantom-polyp", "phantom-polyp"}
+    for path in pictures:
+        record = read_record(path.with_suffix(".json"))
+        with Image.open(path) as image:
+            assert image.info["Record"] == record["id"] and image.info["Title"]
+        pdf = path.with_suffix(".pdf").read_bytes()
+        assert record["id"].encode() in pdf and b"CreationDate" not in pdf
+        assert record["mark"] == "phantom data" and path.stat().st_size < 1_500_000 and len(pdf) < 1_500_000
+
+
+def test_another_score_gives_another_record(made, tmp_path):
+    root, data, _ = made
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1, "unet-32": 0.3})
+    comparison(reports, data.name)
+    first = read_record(reports / "figures/scores_phantom-polyp.json")["id"]
+    path = reports / "scores/phantom-polyp/unet-32__seed0.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "id": "f" * 16}))
+    comparison(reports, data.name)
+    again = read_record(reports / "figures/scores_phantom-polyp.json")
+    assert again["id"] != first and "f" * 16 in again["inputs"]
+
+
+def test_pictures_are_chosen_by_rule():
+    labels = np.ones((7, 2, 2), bool)
+    labels[6] = False  # nothing to see: not chosen, although its Dice of 1 is the best
+    dice = np.array([0.5, 0.9, 0.1, 0.7, 0.3, 0.8, 1.0])
+    # without image 6 the six are ranked 0.1 0.3 0.5 0.7 0.8 0.9; places 5, 3.75, 2.5, 1.25, 0 -> 5, 4, 2, 1, 0 (half to even)
+    assert choose_by_dice(dice, labels) == [1, 5, 0, 4, 2]
+    assert choose_by_dice(np.array([0.2, 0.4]), np.ones((2, 2, 2), bool)) == [1, 0]
+    assert choose_by_dice(np.array([1.0]), np.zeros((1, 2, 2), bool)) == [0]
+
+
+def test_data_sheet_shows_training_images_by_area(made):
+    _, data, _ = made
+    chosen = choose_by_area(data)
+    areas = [int(data.masks[index].sum()) for index in chosen]
+    train = [index for index in data.splits["train"] if data.masks[index].any()]
+    assert set(chosen) <= set(train) and areas == sorted(areas)
+    assert areas[0] == min(int(data.masks[index].sum()) for index in train) and areas[-1] == max(int(data.masks[index].sum()) for index in train)
+    assert 3 not in chosen  # has no object
+
+
+def test_data_sheet_files(made):
+    _, data, reports = made
+    record = read_record(reports / "data/phantom-polyp.json")
+    assert record["kind"] == "data" and record["data"] == data.manifest
+    split = pd.read_csv(reports / "data/phantom-polyp.split.csv")
+    assert split.shape[0] == 40 and (split.iloc[:, 1] == "test").sum() == len(data.splits["test"])
+
+
+def test_error_colours():
+    truth, found = np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
+    colours = ["#" + "".join(f"{round(255 * part):02x}" for part in PALETTE[place]) for place in 2 * truth + found]
+    assert colours == [FOUND, MISSED, SPURIOUS, "#ffffff"]
+
+
+def test_methods_are_told_apart():
+    looks = [(style.colour, style.marker) for style in METHODS.values()]
+    assert len(set(looks)) == len(METHODS) and len({style.title for style in METHODS.values()}) == len(METHODS)
+    own = look("my-net")
+    assert own.title == "my-net" and (own.colour, own.marker) not in looks
+    variant = look("ehanet-no-edge", "ehanet")
+    assert variant.title == "EHANet, no-edge" and variant.colour == METHODS["ehanet"].colour and variant.marker != METHODS["ehanet"].marker
+
+
+def test_predictions_of_other_images_are_refused(made, tmp_path):
+    root, data, _ = made
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    path = tmp_path / "runs/phantom-polyp/ehanet/seed0/predictions.npz"
+    np.savez_compressed(path, ids=np.array(["elsewhere"]), probabilities=np.zeros((1, 32, 32), np.float16))
+    with pytest.raises(ValueError, match="was made from other images than phantom-polyp"):
+        side_by_side(data, tmp_path / "runs/phantom-polyp", reports)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="predictions.npz not found"):
+        side_by_side(data, tmp_path / "runs/phantom-polyp", reports)
+    assert not (reports / "figures").exists()
+
+
+def test_training_curve_of_one_run(made, tmp_path):
+    _, _, reports = made
+    history = reports / "runs/phantom-polyp/ehanet/seed0/history.csv"
+    png = training_curve(history, tmp_path / "curve.png")
+    assert read_record(tmp_path / "curve.json")["mark"] == "phantom data"
+    with Image.open(png) as image:
+        assert image.info["Record"] == read_record(tmp_path / "curve.json")["id"] and image.width > 1000
+    (tmp_path / "broken.csv").write_text("epoch,loss\n1,2\n")
+    with pytest.raises(ValueError, match="broken.csv is no training history"):
+        training_curve(tmp_path / "broken.csv", tmp_path / "no")
+    assert not list(tmp_path.glob("no*"))
+
+
+def test_cost_needs_its_columns(made, tmp_path):
+    assert cost_scatter(tmp_path, "phantom-polyp") is None
+    _, data, _ = made
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    comparison(reports, data.name)
+    (reports / "tables/cost.csv").write_text("label,gmac\nehanet,4\n")
+    with pytest.raises(ValueError, match="cost.csv lacks the column parameters"):
+        cost_scatter(reports, data.name)

@@ -1,0 +1,142 @@
+"""The report page: complete, self-contained, honest about marks, and made without torch, runs or data."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.reporting import comparison, data_sheet, report_page, side_by_side
+from ehanet.reporting.__main__ import main
+
+
+class Page(HTMLParser):
+    """References, ids, headings with what follows them, and the text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.references, self.ids, self.tags, self.words, self.headings = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.references += [found[name] for name in ("src", "href") if name in found]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append([tag, "", False])
+        elif self.headings and tag in ("p", "dl", "ul", "table", "img"):
+            self.headings[-1][2] = True
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if self.headings and self.headings[-1][1] == "":
+            self.headings[-1][1] = data.strip()
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """A phantom and a real data set with every file but the notebooks; runs and predictions are gone again."""
+    root = tmp_path_factory.mktemp("page")
+    for name, absent in (("phantom-polyp", ()), ("kvasir-seg", [("pranet", "not available: weights file x.pth not found")])):
+        data = make_dataset(name)
+        folder = make_reports(root, data, {"ehanet": 0.1, "lanet": 0.25}, absent=absent)
+        data_sheet(data, folder / "data")
+        comparison(folder, name)
+        side_by_side(data, root / "runs" / name, folder)
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks/04_compare__kvasir-seg.html").write_text("<p>executed</p>")
+    shutil.rmtree(root / "runs")
+    assert main([str(folder), "--title", "Two <sets> & more"]) == 0
+    return folder
+
+
+def test_nothing_from_outside_and_every_link_leads_somewhere(reports):
+    text = (reports / "index.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags and "link" not in page.tags and "@import" not in text and "url(" not in text
+    assert page.references and not [one for one in page.references if re.match(r"[a-z]+:|//|/|\.\.", one)]
+    for reference in page.references:
+        if reference.startswith("#"):
+            assert reference[1:] in page.ids
+        else:
+            assert (reports / reference).is_file(), reference
+    assert "notebooks/04_compare__kvasir-seg.html" in page.references
+    assert not [one for one in page.references if "01_data" in one]  # not there, so not linked
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_marks_warnings_and_gaps_are_on_the_page(reports):
+    page = Page((reports / "index.html").read_text())
+    for words in ("phantom data", "reproduced here", "not available: no public code or description found", "not available: weights file x.pth not found",
+                  "not public; this place is kept for it", "a.zip is not the official file", "started from random weights", "published"):
+        assert words in page.text, words
+    assert "say nothing about patients" in page.text and "research only" in page.text
+
+
+def test_no_heading_is_empty(reports):
+    page = Page((reports / "index.html").read_text())
+    assert [head for head in page.headings if not head[1] or (head[0] != "h2" and not head[2])] == []
+    assert {"Kvasir-SEG", "Phantom polyps", "How each number was made", "Machine and time"} <= {head[1] for head in page.headings}
+
+
+def test_text_is_escaped(reports):
+    text = (reports / "index.html").read_text()
+    assert "Two &lt;sets&gt; &amp; more" in text and "<sets>" not in text
+
+
+def test_numbers_on_the_page_are_those_of_the_csv(reports):
+    import pandas as pd
+
+    frame = pd.read_csv(reports / "tables/comparison_kvasir-seg.csv").set_index("label")
+    page = Page((reports / "index.html").read_text())
+    for label in ("ehanet", "lanet"):
+        for score in ("dice", "iou", "boundary_f1"):
+            assert f"{frame.loc[label, score]:.3f}" in page.text
+
+
+def test_the_same_files_give_the_same_page(reports):
+    before = (reports / "index.html").read_bytes()
+    report_page(reports, "Two <sets> & more")
+    assert (reports / "index.html").read_bytes() == before
+
+
+def test_a_report_with_data_alone_has_only_what_it_has(reports, tmp_path):
+    shutil.copytree(reports / "data", tmp_path / "data")
+    page = Page(report_page(tmp_path).read_text())
+    heads = [head[1] for head in page.headings]
+    assert "Kvasir-SEG" in heads and "Comparison" not in heads and "How each number was made" not in heads and "Results at a glance" not in heads
+    for reference in page.references:
+        assert reference.startswith("#") and reference[1:] in page.ids or (tmp_path / reference).is_file()
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "ehanet.reporting", str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.strip().splitlines() == [f"error: {tmp_path} holds no data sets and no scores yet; run make paper first"]
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_a_damaged_record_is_named(reports, tmp_path):
+    shutil.copytree(reports / "data", tmp_path / "data")
+    (tmp_path / "data/kvasir-seg.json").write_text("{")
+    with pytest.raises(ValueError, match="kvasir-seg.json is damaged"):
+        report_page(tmp_path)
+
+
+def test_no_network_library_is_imported():
+    code = ("import sys, ehanet.reporting as r; [getattr(r, name) for name in r.__all__]; import ehanet.reporting.__main__\n"
+            "print([name for name in ('torch', 'timm', 'torchvision') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert json.loads(done.stdout.replace("'", '"')) == []
