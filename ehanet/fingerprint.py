@@ -52,10 +52,9 @@ def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None, wi
         name = waiting.pop()
         if name in found or name in (PACKAGE, __name__) or name.startswith(tuple(without)):  # names and version; a changed way to hash changes every hash
             continue
-        tree = _tree(_path(name))
-        found[name] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        found[name], imports = _content(name)
         found |= _data_files(_path(name).parent)
-        waiting += imported_modules(tree, name)
+        waiting += imports
         if name == REGISTRY:
             waiting += [module for module, patterns in method_modules().items()
                         if methods is None or any(fnmatchcase(method, pattern) for method in methods for pattern in patterns)]
@@ -64,7 +63,19 @@ def module_hashes(names: Iterable[str], methods: Iterable[str] | None = None, wi
 
 def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None, without: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
     """sha256 of a notebook's code cells, and :func:`module_hashes` of the package modules they import."""
-    path = Path(path)
+    code, imports = _cells(Path(path))
+    return code, module_hashes(imports, methods, without)
+
+
+def forget() -> None:
+    """Read every source file again when it is next needed; within one process files are read once."""
+    for cached in (_cells, _content, _tree, _data_files, method_modules):
+        cached.cache_clear()
+
+
+@lru_cache(maxsize=None)
+def _cells(path: Path) -> tuple[str, list[str]]:
+    """sha256 of a notebook's code, and the modules it imports."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         trees = [_strip(ast.parse("".join(cell["source"]))) for cell in cells if cell["cell_type"] == "code"]
@@ -72,10 +83,17 @@ def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None, with
         raise
     except (ValueError, KeyError, TypeError, SyntaxError) as error:
         raise ValueError(f"notebook {path} cannot be read ({type(error).__name__}: {error})") from error
-    imports = [module for tree in trees for module in imported_modules(tree, "")]
-    return digest([ast.unparse(tree) for tree in trees]), module_hashes(imports, methods, without)
+    return digest([ast.unparse(tree) for tree in trees]), [module for tree in trees for module in imported_modules(tree, "")]
 
 
+@lru_cache(maxsize=None)
+def _content(module: str) -> tuple[str, list[str]]:
+    """sha256 of a module's code, and the modules it imports."""
+    tree = _tree(_path(module))
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported_modules(tree, module)
+
+
+@lru_cache(maxsize=None)
 def method_modules() -> dict[str, list[str]]:
     """Module of ``ehanet.models`` -> names of the methods it registers, with * for what is not written out."""
     found = {}

@@ -37,15 +37,13 @@ def package(tmp_path, monkeypatch):
         path = tmp_path / "ehanet" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        fingerprint._tree.cache_clear()
-        fingerprint._data_files.cache_clear()
+        fingerprint.forget()
 
     for name, text in FILES.items():
         write(name, text)
     monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
     yield write
-    fingerprint._tree.cache_clear()
-    fingerprint._data_files.cache_clear()
+    fingerprint.forget()
 
 
 @pytest.mark.parametrize("text", [
@@ -108,6 +106,7 @@ def test_unreadable_code_is_one_line_with_its_place(package):
 
 
 def write_notebook(path: Path, *cells: tuple[str, str]) -> Path:
+    fingerprint.forget()
     path.write_text(json.dumps({"cells": [{"cell_type": kind, "source": textwrap.dedent(text)} for kind, text in cells]}))
     return path
 
@@ -121,6 +120,7 @@ def test_notebook_text_and_comments_change_nothing_its_code_does(package, tmp_pa
     assert first == same and first[0] != other[0]
     assert list(first[1]) == ["ehanet.metrics.regions"]
     path.write_text("{")
+    fingerprint.forget()
     with pytest.raises(ValueError, match="step.ipynb cannot be read"):
         notebook_hashes(path)
 

@@ -25,7 +25,7 @@ fi
 pip_install() { $python -m pip install --disable-pip-version-check --quiet $from "$@"; }
 
 if [ "${INSTALL:-uv}" = uv ] && pip_install "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" &&
-    $python -m uv pip install --python $python $from -r requirements.lock; then :; else
+    $python -m uv pip install --quiet --python $python $from -r requirements.lock; then :; else
     echo "Installing with pip."
     pip_install -r requirements.lock || stop "installation failed; see above. A mirror or proxy is set in pip's configuration"
 fi

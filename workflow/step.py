@@ -45,7 +45,7 @@ def run(step: Step) -> float:
     if step.notebook:
         run_step(step.notebook, step.parameters, step.executed)
     else:
-        make_page(step.parameters["reports"])
+        make_page(**step.parameters)
     missing = [path for path in step.outputs if not Path(path).is_file()]
     if missing:
         raise StepError(f"it ended without {', '.join(missing)}")
@@ -63,10 +63,13 @@ def _forget_other_training(step: Step) -> None:
     write_atomically(mark, key + "\n")
 
 
-def make_page(reports: str) -> None:
+def make_page(reports: str, title: str) -> None:
     """HTML of every executed notebook, and the page that shows it all."""
+    for page in Path(reports, "notebooks").glob("*.html"):
+        if not page.with_suffix(".ipynb").is_file():
+            page.unlink()
     notebooks = sorted(path for path in Path(reports, "notebooks").glob("*.ipynb") if not path.stem.endswith(".failed"))
-    commands = [["-m", "workflow.html", *map(str, notebooks)], ["-m", "ehanet.reporting", reports]]
+    commands = [["-m", "workflow.html", *map(str, notebooks)], ["-m", "ehanet.reporting", reports, "--title", title]]
     for command in commands if notebooks else commands[1:]:
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         if done.returncode:
