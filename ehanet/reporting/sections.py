@@ -173,7 +173,7 @@ def overview(compared: dict[str, Table]) -> Table | None:
     columns = [Column("title", "Method"), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
     marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
     body = [row for row in rows.values() if any(isinstance(cell, Score) for cell in row.values())]
-    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, body)
+    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, body, ["Bold: significantly best, as in the tables below."])
 
 
 def run_rows(reports: Path) -> list[tuple[dict, str]]:

@@ -27,7 +27,7 @@ nav { margin: 1.4rem 0 0; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; fon
 .card h3 { margin: 0 0 .2rem; }
 .card p { margin: .15rem 0; font-size: .92rem; }
 .big { font-size: 1.9rem !important; font-weight: 650; letter-spacing: -.02em; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.big small { font-size: .85rem; font-weight: 400; letter-spacing: 0; color: var(--muted); }
+.big small { display: inline-block; font-size: .85rem; font-weight: 400; letter-spacing: 0; color: var(--muted); }
 figure { margin: 1.4rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: .5rem; }
 figcaption { font-size: .92rem; margin: 0 0 .5rem; }

@@ -65,7 +65,7 @@ def _encoder_notes(rows: list[Result]) -> list[str]:
     random = [row for row in rows if row.encoder.startswith("random")]
     trained = [row for row in rows if row.encoder != "none" and row not in random]
     if random and trained:
-        return [f"Not on equal terms: {len(trained)} rows start from a trained encoder, {len(random)} from a random one (column Encoder); compare like with like."]
+        return [f"Not on equal terms: trained encoders at the start in {len(trained)} of the rows, random ones in {len(random)} (column Encoder); compare like with like."]
     if random:
         return ["Every encoder started from random weights and was trained: no ImageNet weights in this table."]
     return []
