@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehanet.losses import EHANetLoss
+from ehanet.models.blocks import conv_bn_relu, level_adapters, resize
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
@@ -37,11 +37,7 @@ class EHANet(nn.Module):
                  efa: bool = True, iem: bool = True, ahfa: bool = True):
         super().__init__()
         self.encoder = build_encoder(encoder, pretrained, encoder_weights)
-        fits = self.encoder.channels == WIDTHS
-        self.adapters = nn.ModuleList(
-            nn.Identity() if fits else conv_bn_relu(channels, width, 1)
-            for channels, width in zip(self.encoder.channels, WIDTHS)
-        )
+        self.adapters = level_adapters(self.encoder.channels, WIDTHS)
         self.efa = nn.ModuleList(EFA(width) if efa else nn.Identity() for width in WIDTHS)
         block = AHFA if ahfa else PlainAggregation
         self.decoder = nn.ModuleList(block(skip, deep) for skip, deep in zip(WIDTHS[3::-1], WIDTHS[:0:-1]))
@@ -57,8 +53,8 @@ class EHANet(nn.Module):
         sides = []
         for skip, aggregate in zip((f4, f3, f2, f1), self.decoder):
             deep, side = aggregate(skip, deep)
-            sides.append(F.interpolate(side, size, mode="bilinear", align_corners=True))
-        full = F.interpolate(deep, size, mode="bilinear", align_corners=True)
+            sides.append(resize(side, size, align_corners=True))
+        full = resize(deep, size, align_corners=True)
         if self.iem is None:
             return SegmentationOutput(self.head(full), sides)
         edge_logits, edge_feature = self.iem(f1, f2, size)
@@ -174,18 +170,6 @@ class Head(nn.Sequential):
             nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
             nn.Conv2d(channels, 1, 1),
         )
-
-
-def conv_bn_relu(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Convolution without bias and of unchanged size, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    )
-
-
-def resize(x: Tensor, size: torch.Size) -> Tensor:
-    """Bilinear to ``size`` with ``align_corners=False``: x2 on even sizes, and the skip's size on odd ones."""
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 @register("ehanet", loss=EHANetLoss)
