@@ -63,12 +63,12 @@ def _head(rng: Generator) -> Head:
     middle = -HEIGHT / 2 + spacing * (lowest + (TUMOUR_SLICES - 1) / 2)
     return Head(
         centre=rng.uniform(0.485, 0.515, 2), radii=radius * np.array([rng.uniform(0.78, 0.86), 1.0]),
-        tilt=rng.normal(0, 0.06), gain=rng.uniform(0.75, 1.2),
-        tints=np.clip(np.array([0.34, 0.36, 0.33]) + rng.normal(0, 0.035, 3), 0.2, 0.5),
+        tilt=rng.normal(0, 0.06), gain=rng.uniform(0.88, 1.2),
+        tints=np.clip(np.array([0.34, 0.36, 0.33]) + rng.normal(0, 0.028, 3), 0.26, 0.42),
         ventricle=rng.uniform(0.7, 1.2), caps=rng.uniform(0.3, 1.0),
         tumour_xyz=np.array([side * rng.uniform(0.12, 0.19), rng.uniform(-0.17, 0.17), middle]),
         tumour_radius=rng.uniform(0.115, 0.155), tumour_angle=rng.uniform(0, np.pi),
-        tumour_seed=int(rng.integers(2 ** 31)), tumour_gain=rng.uniform(0.75, 1.25),
+        tumour_seed=int(rng.integers(2 ** 31)), tumour_gain=rng.uniform(0.85, 1.25),
         oedema=rng.uniform(0.012, 0.035))
 
 
