@@ -60,10 +60,19 @@ def distance_scores(from_prediction: np.ndarray, from_label: np.ndarray) -> dict
     count = len(from_prediction) + len(from_label)
     return {
         "hd": float(max(from_prediction.max(), from_label.max())),
-        "hd95": float(max(np.percentile(from_prediction, 95), np.percentile(from_label, 95))),
+        "hd95": max(percentile_95(from_prediction), percentile_95(from_label)),
         "assd": float((from_prediction.sum() + from_label.sum()) / count),
         "masd": float((from_prediction.mean() + from_label.mean()) / 2),
     }
+
+
+def percentile_95(values: np.ndarray) -> float:
+    """95th percentile by linear interpolation between the two values around place 0.95 (n - 1): ``np.percentile`` without its checks."""
+    place = 0.95 * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    parted = np.partition(values, (below, above))
+    return float(parted[below] + (parted[above] - parted[below]) * (place - below))
 
 
 def surface_dice(from_prediction: np.ndarray, from_label: np.ndarray, tolerance: float) -> float:

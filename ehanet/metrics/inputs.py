@@ -51,7 +51,7 @@ def check_maps(
         raise ValueError(f"image {twice!r} appears more than once in ids; each image needs an id of its own")
     if count == 0:
         return np.zeros((0, 1, 1)), np.zeros((0, 1, 1), bool), [], []
-    return _check_probabilities(np.stack(probabilities), ids), _check_labels(np.stack(labels), ids), ids, groups
+    return _check_probabilities(np.asarray(probabilities), ids), _check_labels(np.asarray(labels), ids), ids, groups
 
 
 def _images(maps: Any) -> Sequence[np.ndarray]:

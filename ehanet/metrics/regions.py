@@ -37,12 +37,11 @@ def binarise(probabilities: np.ndarray) -> np.ndarray:
 
 
 def count_pixels(predictions: np.ndarray, labels: np.ndarray) -> Counts:
-    """Counts of boolean masks (N, H, W) against boolean labels (N, H, W); one (H, W) pair or (D, H, W) volume needs a leading axis."""
-    axes = tuple(range(1, labels.ndim))
+    """Counts of boolean masks (N, H, W) against boolean labels (N, H, W)."""
+    tp, predicted, labelled = (
+        np.array([np.count_nonzero(mask) for mask in masks], dtype=np.float64) for masks in (predictions & labels, predictions, labels)
+    )
     pixels = float(np.prod(labels.shape[1:]))
-    tp = np.count_nonzero(predictions & labels, axis=axes).astype(np.float64)
-    predicted = np.count_nonzero(predictions, axis=axes).astype(np.float64)
-    labelled = np.count_nonzero(labels, axis=axes).astype(np.float64)
     return Counts(tp, predicted - tp, labelled - tp, pixels - predicted - labelled + tp)
 
 

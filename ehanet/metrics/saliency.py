@@ -1,11 +1,13 @@
 """Scores of salient-object detection, on the probability map itself: S-measure, E-measure, weighted F, MAE.
 
 The definitions are those of PySODMetrics with ``normalize=False``, which follow the authors' MATLAB code; where a definition is
-discontinuous (a constant quadrant, a probability on the rim of a histogram bin) the same operations run in the same order
-and in the map's own precision, so that rounding falls on the same side.
+discontinuous (a constant quadrant, a probability on the rim of a histogram bin) the same operations run in the map's own
+precision, so that rounding falls on the same side.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import correlate1d
@@ -49,22 +51,28 @@ def s_measure(probabilities: np.ndarray, label: np.ndarray, alpha: float = 0.5) 
         return float(1 - np.mean(probabilities))
     if labelled == area:
         return float(np.mean(probabilities))
-    share = labelled / area
-    similar_objects = share * _object_similarity(probabilities[label]) + (1 - share) * _object_similarity((1 - probabilities)[~label])
-    return float(max(0.0, alpha * similar_objects + (1 - alpha) * _region_similarity(probabilities, label)))
+    wide = probabilities.astype(np.float64)
+    inside = wide[label]
+    sums = np.array([inside.sum(), inside @ inside]), np.array([wide.sum(), np.vdot(wide, wide)])
+    objects = labelled / area * _object_similarity(labelled, *sums[0])
+    background = area - labelled
+    total, squares = sums[1] - sums[0]
+    # the inverted map 1 - p, from the sums of p
+    objects += background / area * _object_similarity(background, background - total, background - 2 * total + squares)
+    return float(max(0.0, alpha * objects + (1 - alpha) * _region_similarity(probabilities, wide, label)))
 
 
-def _object_similarity(values: np.ndarray) -> float:
-    """2 m / (m^2 + 1 + s) of the values of one class, s = 0 for a single pixel."""
-    mean = np.mean(values)
-    deviation = np.std(values, ddof=1) if values.size > 1 else 0.0
-    return 2 * mean / (mean**2 + 1 + deviation + EPS)
+def _object_similarity(count: int, total: float, squares: float) -> float:
+    """2 m / (m^2 + 1 + s) of one class, from the number of its values, their sum and the sum of their squares; s = 0 for one value."""
+    mean = total / count
+    variance = (squares - total * mean) / (count - 1) if count > 1 else 0.0
+    return 2 * mean / (mean**2 + 1 + np.sqrt(max(variance, 0.0)) + EPS)
 
 
-def _region_similarity(probabilities: np.ndarray, label: np.ndarray) -> float:
-    """Structural similarity of the four quadrants around the label's centroid, weighted by their areas."""
+def _region_similarity(probabilities: np.ndarray, wide: np.ndarray, label: np.ndarray) -> float:
+    """Structural similarity of the four quadrants around the label's centroid, weighted by their areas; ``wide`` is the map in float64."""
     height, width = label.shape
-    weight_y, weight_x = label.sum(axis=1), label.sum(axis=0)
+    weight_y, weight_x = np.count_nonzero(label, axis=1), np.count_nonzero(label, axis=0)
     total = weight_y.sum()
     # the cut lies behind the rounded centroid: MATLAB's range 1:X holds X
     y = int(np.round(weight_y @ np.arange(height) / total)) + 1
@@ -72,20 +80,25 @@ def _region_similarity(probabilities: np.ndarray, label: np.ndarray) -> float:
     similarity = 0.0
     for rows in (slice(0, y), slice(y, height)):
         for columns in (slice(0, x), slice(x, width)):
-            part = probabilities[rows, columns]
+            part = label[rows, columns]
             if part.size:
-                similarity += part.size / label.size * _structural_similarity(part, label[rows, columns])
+                # the mean in the map's own precision, so that a constant quadrant deviates from it as in PySODMetrics
+                mean = np.mean(probabilities[rows, columns])
+                similarity += part.size / label.size * _structural_similarity(wide[rows, columns] - mean, mean, part)
     return similarity
 
 
-def _structural_similarity(part: np.ndarray, label: np.ndarray) -> float:
-    """4 x y s_xy / ((x^2 + y^2)(s_x + s_y)) of means x, y and (co)variances; 1 where both are constant and one is 0."""
-    freedom = part.size - 1 + EPS
-    x, y = np.mean(part), np.mean(label)
-    from_x, from_y = part - x, label - y
-    spread_x = np.sum(from_x**2) / freedom
-    spread_y = np.sum(from_y**2) / freedom
-    together = np.sum(from_x * from_y) / freedom
+def _structural_similarity(from_x: np.ndarray, x: float, label: np.ndarray) -> float:
+    """4 x y s_xy / ((x^2 + y^2)(s_x + s_y)) of means x, y and (co)variances; 1 where both are constant and one is 0.
+
+    ``from_x`` is the map minus its mean x; rounding may leave it a sum other than 0.
+    """
+    freedom = label.size - 1 + EPS
+    labelled = np.count_nonzero(label)
+    y = labelled / label.size
+    spread_x = np.vdot(from_x, from_x) / freedom
+    spread_y = (labelled * (1 - y) ** 2 + (label.size - labelled) * y**2) / freedom
+    together = (np.vdot(from_x, label.astype(np.float64)) - y * from_x.sum()) / freedom if 0 < y < 1 else 0.0
     numerator = 4 * x * y * together
     denominator = (x**2 + y**2) * (spread_x + spread_y)
     if numerator != 0:
@@ -98,10 +111,10 @@ def threshold_counts(probabilities: np.ndarray, label: np.ndarray) -> tuple[np.n
 
     Probabilities are cut to 8 bits first, floor(255 p) in their own precision, as the PNG files of the original tools are.
     """
-    level = (probabilities * 255).astype(np.uint8).astype(np.intp)
-    level += LEVELS * label
-    histogram = np.bincount(level.ravel(), minlength=2 * LEVELS).reshape(2, LEVELS)
-    outside, inside = np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1]
+    level = (probabilities * 255).astype(np.uint8)
+    everywhere = np.bincount(level.ravel(), minlength=LEVELS)
+    inside = np.bincount(level[label], minlength=LEVELS)
+    inside, outside = (np.cumsum(counts[::-1])[::-1] for counts in (inside, everywhere - inside))
     return inside, outside
 
 
@@ -136,18 +149,23 @@ def weighted_f(probabilities: np.ndarray, label: np.ndarray, nearest: Nearest | 
     if not label.any():
         return float(not binarise(probabilities).any())
     nearest = nearest_pixel(surface(label)) if nearest is None else nearest
-    missing = np.float64(1) - probabilities
-    inside = _softened(missing, label, nearest.place)
-    outside = ~label
-    background = probabilities[outside].astype(np.float64)
-    false_positive = background @ (2 - np.exp(np.log(0.5) / 5 * nearest.distance[outside]))
+    inside = _softened(probabilities, label, nearest)
+    weights = _importance(*label.shape).take(nearest.squared())
+    weights[label] = 0
+    false_positive = weights.ravel() @ probabilities.ravel().astype(np.float64)
     true_positive = inside.size - inside.sum()
     recall = 1 - inside.mean()
     precision = true_positive / (true_positive + false_positive + EPS)
     return float(2 * recall * precision / (recall + precision + EPS))
 
 
-def _softened(missing: np.ndarray, label: np.ndarray, place: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=8)
+def _importance(height: int, width: int) -> np.ndarray:
+    """B = 2 - exp(ln(0.5) / 5 d) for every squared distance d^2 that an image of this size can hold."""
+    return 2 - np.exp(np.log(0.5) / 5 * np.sqrt(np.arange((height - 1) ** 2 + (width - 1) ** 2 + 1)))
+
+
+def _softened(probabilities: np.ndarray, label: np.ndarray, nearest: Nearest) -> np.ndarray:
     """Errors of the labelled pixels, each no more than the Gaussian mean around it: min(E, G * E'), (labelled,).
 
     A kernel of 7 x 7 reaches three pixels beyond the label, so the box around it with that margin holds all that matters; beyond
@@ -156,9 +174,10 @@ def _softened(missing: np.ndarray, label: np.ndarray, place: np.ndarray) -> np.n
     rows, columns = bounding_box(label)
     box = slice(max(rows.start - 3, 0), rows.stop + 3), slice(max(columns.start - 3, 0), columns.stop + 3)
     inside = label[box]
-    error = missing[box]
-    # a labelled pixel is its own nearest, whatever the set that `place` was made from
-    spread = np.where(inside, error, missing[place[0][box], place[1][box]])
+    error = 1 - probabilities[box].astype(np.float64)
+    # a labelled pixel is its own nearest, whatever the set that ``nearest`` was made from
+    from_nearest = 1 - probabilities[nearest.row[box], nearest.column[box]].astype(np.float64)
+    around = np.where(inside, error, from_nearest)
     for axis in (0, 1):
-        spread = correlate1d(spread, _PIXEL_KERNEL, axis=axis, mode="constant", cval=0.0)
-    return np.minimum(error[inside], spread[inside])
+        around = correlate1d(around, _PIXEL_KERNEL, axis=axis, mode="constant", cval=0.0)
+    return np.minimum(error[inside], around[inside])
