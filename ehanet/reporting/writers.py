@@ -41,11 +41,12 @@ def _markdown(text: str) -> str:
 
 
 def to_latex(table: Table, record: str) -> str:
-    """A ``table*`` to ``\\input`` after ``\\usepackage{booktabs}``; each row's intervals stand in small print below its means."""
+    """A ``table*`` to ``\\input`` after ``\\usepackage{booktabs,graphicx}``; each row's intervals stand in small print below its means."""
     columns = table.shown
     form = "".join("l" if column.kind == "text" else "r" for column in columns)
-    lines = [r"% needs \usepackage{booktabs}; record " + record, r"\begin{table*}[t]", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+    lines = [r"% needs \usepackage{booktabs,graphicx}; record " + record, r"\begin{table*}[t]", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
              rf"\caption{{{_latex(table.caption)} (\textbf{{{_latex(table.mark)}}})}}", rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}",
+             r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",  # a wide table shrinks to the page
              rf"\begin{{tabular}}{{@{{}}{form}@{{}}}}", r"\toprule", " & ".join(_latex(column.title) for column in columns) + r" \\", r"\midrule"]
     for row in table.rows:
         if (reason := why_empty(row, columns)) is not None:
@@ -55,7 +56,7 @@ def to_latex(table: Table, record: str) -> str:
         lines.append(" & ".join(above) + r" \\")
         if any(below):
             lines.append(" & ".join(below) + r" \\[2pt]")
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
         lines += [r"\par\smallskip", r"\begin{minipage}{\textwidth}\scriptsize\raggedright", *[_latex(note) + r"\par" for note in table.notes],
                   r"\end{minipage}"]
