@@ -101,7 +101,11 @@ def dilate_last_level(encoder: Encoder) -> None:
             if conv.padding != (0, 0):  # zero where timm pads by itself, as TensorFlow does
                 conv.padding = tuple(2 * padding for padding in conv.padding)
             conv.dilation = tuple(2 * dilation for dilation in conv.dilation)
-    if _last_size(encoder) != 2 * size:
+    try:
+        dilated = _last_size(encoder) == 2 * size
+    except RuntimeError:  # the branches of a residual unit no longer meet
+        dilated = False
+    if not dilated:
         raise ValueError(f"encoder {encoder.name!r}: its last stage cannot be dilated to stride 16, which DeepLabV3+ needs; "
                          "take another decoder or encoder")
 
