@@ -28,7 +28,9 @@ OUTPUTS = {
               "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
     "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
     "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
-                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf", "notebooks/04_compare__{dataset}.ipynb"],
+                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf",
+                "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
+                "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
     "report": ["index.html"],
 }

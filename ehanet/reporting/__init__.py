@@ -10,6 +10,7 @@ _HOMES = {
     "cost_scatter": "ehanet.reporting.plots",
     "data_sheet": "ehanet.reporting.datasheet",
     "report_page": "ehanet.reporting.page",
+    "score_choice_report": "ehanet.reporting.score_choice",
     "side_by_side": "ehanet.reporting.pictures",
     "training_curve": "ehanet.reporting.curves",
     "training_overview": "ehanet.reporting.curves",

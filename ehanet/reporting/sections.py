@@ -15,6 +15,7 @@ from ehanet.reporting.writers import format_score, to_html
 
 PICTURES = {
     "scores": "Mean of every method with its 95 % interval; each dot is one test image.",
+    "score_choice": "The same predictions scored in different ways: filled is ours, the open circle is the released evaluation.",
     "cost": "Dice against cost: up and to the left is better.",
     "side_by_side": "The same test images for all, chosen by rule from the reference's Dice: best, quartiles, worst. Grey: found, blue: missed, orange: spurious.",
     "training": "Validation Dice by epoch; the other methods in grey.",
@@ -75,6 +76,7 @@ def dataset_section(reports: Path, name: str, record: dict | None) -> dict:
     pictures = {kind: picture(reports, f"figures/{kind}_{name}", f"{title}: {kind.replace('_', ' ')}", text) for kind, text in PICTURES.items()}
     sheet = picture(reports, f"data/{name}", f"{title}: images and contours", "Training images at equal steps of the object's area; below, with the contour of the label.")
     parts = [("Images", [sheet]), ("Comparison", [table(reports, f"comparison_{name}"), pictures["scores"], table(reports, f"differences_{name}"), pictures["cost"]]),
+             ("What the choice of score does", [table(reports, f"score_choice_{name}"), pictures["score_choice"]]),
              ("Numbers of other publications", [table(reports, f"published_{name}")]), ("Side by side", [pictures["side_by_side"]]),
              ("Training", [pictures["training"]])]
     steps = (("01_data", "the data"), ("03_evaluate", "evaluation"), ("04_compare", "comparison"), ("05_pictures", "pictures"))
