@@ -48,7 +48,7 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     for table in tables:
         write_table(table, reports / "tables", MODULES, **({"inputs": []} if table.mark == PUBLISHED else sources))
     figure_path = reports / "figures" / f"scores_{dataset}"
-    record = make_record(figure_path, "figure", ["ehanet.reporting.plots"], mark=mark_of(rows), **sources)
+    record = make_record(figure_path, "figure", MODULES, mark=mark_of(rows), **sources)
     with figure_style():
         figure = draw_scores(scored, statistics, reference, dataset_title(dataset), mark_of(rows))
         save_figure(figure, figure_path, record, f"Scores on {dataset_title(dataset)}")

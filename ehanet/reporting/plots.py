@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
+from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result
 from ehanet.reporting.style import FAINT, INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
@@ -78,7 +80,8 @@ def cost_scatter(reports: str | Path, dataset: str) -> Path | None:
         raise ValueError(f"{cost_path} lacks the column {', '.join(sorted(missing))}; run the cost step again")
     table = read_table(table_path)
     path = reports / "figures" / f"cost_{dataset}"
-    record = make_record(path, "figure", ["ehanet.reporting.plots"], mark=table.mark, inputs=[str(table_path.name), cost_path.name])
+    record = make_record(path, "figure", ["ehanet.reporting.plots"], mark=table.mark,
+                         inputs=[read_record(table_path.with_suffix(".json"))["id"]], cost_sha256=hashlib.sha256(cost_path.read_bytes()).hexdigest())
     with figure_style():
         figure = _draw_cost(table, cost.set_index("label"), dataset_title(dataset))
         if figure is None:
