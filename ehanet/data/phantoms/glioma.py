@@ -178,7 +178,7 @@ def _tumour(image: np.ndarray, head: Head, u: Field, v: Field, brain: Field, wal
     image = over(image, _flair(head, head.tumour_gain) * np.ones(3),
                  0.85 * step(inside + 0.3 * head.oedema, head.oedema) * np.clip(texture, 0, 1.15))
     core = inside - 0.055
-    if head.tumour_gain > 1.05:
+    if head.tumour_gain > 1.12:
         # In some a fluid-filled cyst.
         image = over(image, (0.16, 0.20, 0.20), 0.8 * step(core, 0.008))
     return image, inside > 0
