@@ -25,7 +25,7 @@ def clone(tmp_path_factory):
 def paper(folder, *options, command="run"):
     """``make paper`` as the Makefile calls it."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "workflow.paper", command, "--profile", "smoke", *options], cwd=folder, env=environment,
+    return subprocess.run([sys.executable, "-m", "workflow.paper", command, "--profile", "smoke", "--jobs", "1", *options], cwd=folder, env=environment,
                           capture_output=True, text=True)
 
 

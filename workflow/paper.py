@@ -194,7 +194,7 @@ def _check_disk(folder: Path, needed: float, what: str) -> None:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if needed > 1e6:
+    if needed > 5e7:
         print(f"Disk: {what} need up to {needed / 1e9:.1f} GB in {folder}; {free / 1e9:.0f} GB are free.")
     if needed > free:
         raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; free some, or set EHANET_CACHE")
