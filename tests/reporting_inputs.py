@@ -10,6 +10,7 @@ import pandas as pd
 
 from ehanet.data import Dataset
 from ehanet.metrics import score_masks
+from ehanet.metrics.released import score_choice
 from ehanet.records import write_record
 
 
@@ -59,7 +60,7 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
     scores = reports / "scores" / data.name
     scores.mkdir(parents=True, exist_ok=True)
     known = ("unet-32", "unet", "lanet", "pranet", "ehanet")
-    listing = []
+    listing, choices = [], []
     for number, (label, error) in enumerate(methods.items()):
         method = next((name for name in known if label.startswith(name)), label)
         for seed in seeds:
@@ -78,12 +79,14 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
             frame.to_csv(scores / f"{label}__seed{seed}.csv", index=False, float_format="%.6g")
             write_record(scores / f"{label}__seed{seed}.json", "scores", config=config, seed=seed, data=data.manifest, encoder=run["encoder"],
                          inputs=[run["id"]], warnings=run["warnings"])
+            choices.append(score_choice(probabilities, data.masks[test], ids).assign(label=label, seed=seed))
             place = runs / data.name / label / f"seed{seed}"
             place.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(place / "predictions.npz", ids=np.array(ids), probabilities=probabilities.astype(np.float16))
         listing.append({"method": method, "label": label, "seeds": list(seeds), "reason": ""})
     listing += [{"method": "pranet", "label": label, "seeds": [], "reason": reason} for label, reason in absent]
     (scores / "methods.json").write_text(json.dumps(listing))
+    pd.concat(choices).to_csv(scores / "score_choice.csv", index=False)
     return reports
 
 
