@@ -3,8 +3,10 @@
     python benchmarks/metrics.py                         real masks where ../shared/data is there, else phantoms
     python benchmarks/metrics.py --dataset kvasir-seg --root FOLDER --count 60
 
-Processor time of one thread, so that a busy machine does not distort it; each pair is timed under both, in turn. Of the libraries one call a column is timed, as their users make it. F2, boundary F1 and
-boundary IoU have no function there; they are built from MONAI's confusion matrix, surface distances and erosion, and a second line leaves them out. The prediction is the label moved, softened and with noise, as a network's map is.
+Processor time of one thread, so that a busy machine does not distort it; each pair is timed under both, in turn. Of the libraries
+one call a column is timed, as their users make it. F2, boundary F1 and boundary IoU have no function there; they are built from MONAI's
+confusion matrix, surface distances and erosion, and a second line leaves them out. The prediction is the label moved, softened and with
+noise, as a network's map is.
 """
 
 from __future__ import annotations
