@@ -1,5 +1,6 @@
 """What runs again, and why: a finished profile in a copy of the repository, then one change at a time."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from ehanet.profiles import load_profile
 from workflow import plan as planning
 from workflow.paper import _Lock, main
 from workflow.plan import make_plan, read_plan, to_run, write_plan
+from workflow.step import _forget_other_training
 from workflow.step import main as run_planned
 
 ROOT = Path(__file__).parent.parent
@@ -226,6 +228,18 @@ def test_code_that_changed_after_planning_stops_the_step(copy, capsys):
     assert run_planned("runs/two/plan.json", "compare/phantom-polyp") == 1
     assert "its code has changed since make paper began" in capsys.readouterr().err
     assert json.loads(stamp.read_text())["parts"] == copy.steps["compare/phantom-polyp"].parts
+
+
+def test_a_training_of_other_settings_is_forgotten_one_by_hand_is_kept(copy):
+    step = copy.steps["train/phantom-polyp/ehanet/seed0"]
+    folder = Path(step.parameters["run_dir"])
+    folder.mkdir(parents=True)
+    (folder / "last.pt").write_text("by hand")
+    for _ in range(2):  # the second time with our mark
+        _forget_other_training(step)
+        assert (folder / "last.pt").is_file()
+    _forget_other_training(dataclasses.replace(step, parts={**step.parts, "parameters": {"epochs": 2}}))
+    assert not (folder / "last.pt").exists() and (folder / "made_from.txt").is_file()
 
 
 def test_nothing_to_run_is_said_and_the_second_make_paper_stops(copy, capsys):

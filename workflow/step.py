@@ -55,10 +55,13 @@ def run(step: Step) -> float:
 
 
 def _forget_other_training(step: Step) -> None:
-    """Remove a run folder that other code, data or settings made: going on from its checkpoint would mix the two."""
+    """Remove a run folder that other code, data or settings made: going on from its checkpoint would mix the two.
+
+    A folder without our mark was trained by hand; ``fit`` takes it if its configuration is this one, and refuses it otherwise.
+    """
     folder = Path(step.parameters["run_dir"])
     mark, key = folder / "made_from.txt", digest(step.parts)
-    if folder.is_dir() and (not mark.is_file() or mark.read_text().strip() != key):
+    if mark.is_file() and mark.read_text().strip() != key:
         shutil.rmtree(folder)
     write_atomically(mark, key + "\n")
 
