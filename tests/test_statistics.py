@@ -161,6 +161,7 @@ def test_seeds():
     result = compare({"ehanet": seeds, "one": table(base), "mixed": shuffled}, resamples=500)
     assert result["mean"][0] == pytest.approx(base.mean() + 0.01)
     assert result.sd_seeds[0] == pytest.approx(np.std([-0.02, 0, 0.05], ddof=1)) and np.isnan(result.sd_seeds[1])
+    assert result.p_permutation[2] == result.p_wilcoxon[2] == 1  # image by image there is no difference
     assert result.difference[2] == pytest.approx(0, abs=1e-15) and result.difference[1] == pytest.approx(-0.01)
 
 
