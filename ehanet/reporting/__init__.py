@@ -8,6 +8,7 @@ from importlib import import_module
 _HOMES = {
     "comparison": "ehanet.reporting.compare",
     "cost_scatter": "ehanet.reporting.plots",
+    "cost_table": "ehanet.reporting.costs",
     "data_sheet": "ehanet.reporting.datasheet",
     "report_page": "ehanet.reporting.page",
     "score_choice_report": "ehanet.reporting.score_choice",

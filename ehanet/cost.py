@@ -1,0 +1,111 @@
+"""What a network costs: parameters, multiply-accumulates, memory and speed, measured on the machine at hand in one run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ehanet.config import RunConfig
+from ehanet.devices import compute_dtype, describe_device, find_device
+from ehanet.models import build_model
+
+GMAC_SIDE = 256  # the side at which papers count; HiFormer-B's count in its paper is at 224
+BATCHES = (1, 4, 16)
+REPEATS = 3
+
+
+def used_parameters(model: nn.Module, size: int = 64) -> int:
+    """Number of parameters that receive a gradient from any output."""
+    model.train()
+    out = model(torch.rand(2, 3, size, size))
+    outputs = [out.logits, *out.sides, *([] if out.edge_logits is None else [out.edge_logits])]
+    sum(output.float().square().mean() for output in outputs).backward()
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def count_gmac(model: nn.Module, size: int = GMAC_SIDE) -> float:
+    """Giga multiply-accumulates of one image in evaluation mode: convolutions, linear layers, attention products (half of FlopCounterMode)."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.rand(1, 3, size, size))
+    return counter.get_total_flops() / 2e9
+
+
+def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
+    """Cost of the network of one configuration, in this process.
+
+    Returns:
+        label, method, parameters (used), gmac at 256 x 256, side (pixels of the timings), precision, rate_1 (images a second at batch 1), rate_best and
+        batch_best, memory_mb (peak of a training step of 4 images beyond what the process held before), device.
+    """
+    options = {**config.build_options, "pretrained": False}
+    options.pop("encoder_weights", None)  # the same network, without reading a file
+    where = find_device(device)
+    dtype = compute_dtype(config.precision, where)
+    start = _memory(where)
+    torch.manual_seed(0)
+    model = build_model(config.method, **options).to(where, memory_format=torch.channels_last)
+    _train_step(model, size, where, dtype)
+    memory = _memory(where) - start  # before anything larger runs: a peak never falls
+    model.zero_grad(set_to_none=True)
+    rates = {batch: _rate(model, batch, size, where, dtype) for batch in BATCHES}
+    best = max(rates, key=rates.get)
+    model.to("cpu", memory_format=torch.contiguous_format)
+    return {"label": config.label, "method": config.method, "parameters": used_parameters(model), "gmac": round(count_gmac(model), 3), "side": size,
+            "precision": str(dtype).removeprefix("torch."), "rate_1": round(rates[1], 2), "rate_best": round(rates[best], 2), "batch_best": best,
+            "memory_mb": round(memory / 1e6), "device": describe_device(where)["name"]}
+
+
+def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto") -> list[dict]:
+    """:func:`measure_cost` of each, one after another, every one in a process of its own so that memory is its own."""
+    # A fork shares the imported libraries and costs no start-up; CUDA and macOS need a fresh process.
+    fresh = sys.platform == "darwin" or find_device(device).type == "cuda"
+    context = multiprocessing.get_context("spawn" if fresh else "fork")
+    rows = []
+    for config in configs:
+        with context.Pool(1) as pool:
+            rows.append(pool.apply(measure_cost, (config, size, device)))
+    return rows
+
+
+def _rate(model: nn.Module, batch: int, size: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Images a second of inference: the median of a few repetitions after a warm-up."""
+    images = torch.rand(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    model.eval()
+    seconds = []
+    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for repeat in range(REPEATS + 1):
+            started = time.perf_counter()
+            model(images).logits.sum().item()  # .item() waits for the device
+            if repeat:
+                seconds.append(time.perf_counter() - started)
+    return batch / float(np.median(seconds))
+
+
+def _train_step(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> None:
+    model.train()
+    images = torch.rand(4, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        out = model(images)
+        loss = sum(output.float().mean() for output in (out.logits, *out.sides))
+    loss.backward()
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak so far, or this process's peak where there is none; at its start, what it holds."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        fields = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in fields if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
