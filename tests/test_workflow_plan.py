@@ -98,7 +98,7 @@ def test_the_plan_has_every_step_once_and_a_finished_one_runs_nothing(copy):
 @pytest.mark.parametrize("edits", [
     [("ehanet/training.py", "import math\n", "# what a comment says\nimport math  # or here\n"), ("ehanet/losses.py", '"""', '"""Other words. '),
      ("ehanet/reporting/compare.py", '"""', '"""Other words. '), ("notebooks/steps/02_train.ipynb", "# One training", "# A training"),
-     ("notebooks/steps/04_compare.ipynb", "from IPython.display", "# shows the table\\n\",\n    \"from IPython.display")],
+     ("notebooks/steps/04_compare.ipynb", "from IPython.display", "# shows the table\\nfrom IPython.display")],
     [("ehanet/models/lanet.py", "import ", "import abc\nimport "), ("ehanet/__init__.py", '__version__ = "', '__version__ = "9'),
      ("ehanet/fingerprint.py", "import ast", "import ast\n\nX = 1")],
 ], ids=["words", "unused modules"])
