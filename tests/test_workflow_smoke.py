@@ -35,7 +35,7 @@ def test_every_artefact_is_there(clone):
     reports = folder / "reports" / "smoke"
     assert done.stdout.rstrip().endswith("The report: reports/smoke/index.html")
     assert (reports / "index.html").stat().st_size > 1000
-    for pattern, count in (("data/*.json", 1), ("runs/*/*/seed0/record.json", 2), ("scores/*/*.csv", 2), ("tables/comparison_*.csv", 1),
+    for pattern, count in (("data/*.json", 1), ("runs/*/*/seed0/record.json", 2), ("scores/*/*__seed*.csv", 2), ("tables/comparison_*.csv", 1),
                            ("tables/comparison_*.tex", 1), ("figures/side_by_side_*.png", 1), ("figures/scores_*.pdf", 1),
                            ("notebooks/*.ipynb", 6), ("notebooks/*.html", 6)):
         assert len(list(reports.glob(pattern))) == count, pattern
