@@ -66,9 +66,10 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
 
 def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto") -> list[dict]:
     """:func:`measure_cost` of each, one after another, every one in a process of its own so that memory is its own."""
-    # A fork shares the imported libraries and costs no start-up; CUDA and macOS need a fresh process.
-    fresh = sys.platform == "darwin" or find_device(device).type == "cuda"
-    context = multiprocessing.get_context("spawn" if fresh else "fork")
+    # A server that has imported everything and computed nothing: forks of it cost no start-up, and no lock of a thread
+    # pool is carried over, as it would be from this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     rows = []
     for config in configs:
         with context.Pool(1) as pool:

@@ -72,7 +72,7 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
             folder = reports / "runs" / data.name / label / f"seed{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             _history(error, seed).to_csv(folder / "history.csv", index=False)
-            run = write_record(folder / "record.json", "run", config=config, seed=seed, data=data.manifest, device="cpu (2 cores)", precision="float32",
+            run = write_record(folder / "record.json", "run", config=config, seed=seed, data=data.manifest, device={"type": "cpu", "name": "Test processor", "threads": 2}, precision="float32",
                                seconds=61.5, steps=96, peak_memory_bytes=812_000_000, encoder="none" if method.startswith("unet") else encoder,
                                best={"epoch": 9, "val_dice": 0.8}, warnings=data.manifest["warnings"])
             frame = score_masks(probabilities, data.masks[test], ids=ids, groups=ids)

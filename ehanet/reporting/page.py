@@ -22,7 +22,7 @@ MARKS = {
     PUBLISHED: "Copied from another publication, on its own split and setting; never ranked against ours.",
     ABSENT: "The row is kept, and says why it has no numbers.",
 }
-KNOWN_TABLES = ("comparison_", "differences_", "published_")
+KNOWN_TABLES = ("comparison_", "differences_", "published_", "score_choice_")
 KNOWN_FIGURES = (*(f"{kind}_" for kind in sections.PICTURES),)
 
 
@@ -109,11 +109,20 @@ def _runs(runs: list[tuple[dict, str]]) -> str:
         dice = f"{best['val_dice']:.3f} (epoch {best['epoch']})" if "val_dice" in best else "–"
         memory = record.get("peak_memory_bytes")
         cells = [dataset_title(Path(config["dataset"]).name), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
-                 _time(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", record.get("device", "–")]
+                 _time(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
         name = look(config["label"], config["method"]).title
         body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + f"<td>{files}</td></tr>")
     return ('<figure class="table"><div class="scroll" tabindex="0" role="region" aria-label="Trainings"><table><thead><tr>'
             + "".join(f'<th scope="col">{name}</th>' for name in head) + f'</tr></thead><tbody>{"".join(body)}</tbody></table></div></figure>')
+
+
+def _device(record: dict) -> str:
+    """As in "AMD EPYC (cpu, 2 threads)"."""
+    device = record.get("device") or {}
+    if "name" not in device:
+        return "–"
+    threads = f", {_count(device['threads'], 'thread')}" if device.get("type") == "cpu" else ""
+    return f"{device['name']} ({device.get('type', '?')}{threads})"
 
 
 def _machine(records: list[dict]) -> list[tuple[str, str]]:
@@ -127,7 +136,7 @@ def _machine(records: list[dict]) -> list[tuple[str, str]]:
     versions = every(lambda record: ", ".join(f"{name} {version}" for name, version in record.get("libraries", {}).items()))
     dirty = " (with changes not committed)" if any(record.get("code", {}).get("dirty") for record in records) else ""
     facts = [("Trainings", f"{len(records)}, {_time(sum(record.get('seconds') or 0 for record in records))} in all"),
-             ("Finished", started if started == ended else f"{started} to {ended}"), ("Device", every(lambda record: record.get("device"))),
+             ("Finished", started if started == ended else f"{started} to {ended}"), ("Device", every(_device)),
              ("Machine", every(lambda r: f"{r['machine']['system']}, Python {r['machine']['python']}, {r['machine']['processors']} processors" if "machine" in r else "")),
              ("Code", f"version {every(lambda r: r.get('code', {}).get('version'))}" + (f", commit {commit}{dirty}" if (commit := every(lambda r: (r.get('code', {}).get('commit') or '')[:10])) else "")),
              ("Libraries", versions)]
