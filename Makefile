@@ -25,6 +25,7 @@ help:
 	@echo "                    JOBS=n            processor cores to use (default: all)"
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
+	@echo "make readme       the results table of the README again, from the tables of PROFILE"
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
@@ -52,6 +53,9 @@ report: $(ENVIRONMENT)
 data: $(ENVIRONMENT)
 	@$(PY) -m ehanet.data $(DATASET) $(if $(SOURCE),--source "$$SOURCE",--download)
 
+readme: $(ENVIRONMENT)
+	@$(PY) -m ehanet.reporting.readme README.md "reports/$$PROFILE"
+
 lab: $(ENVIRONMENT)
 	$(PY) -m jupyterlab
 
@@ -78,4 +82,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report data lab test test-slow mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme data lab test test-slow mutants wheelhouse lock clean
