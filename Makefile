@@ -59,11 +59,12 @@ readme: $(ENVIRONMENT)
 lab: $(ENVIRONMENT)
 	$(PY) -m jupyterlab
 
+# Files in parallel on one thread each: threads of several processes that wait for each other on few cores crawl.
 test: $(ENVIRONMENT)
-	$(PY) -m pytest -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
 
 test-slow: $(ENVIRONMENT)
-	$(PY) -m pytest -m slow tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope -m slow tests
 
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
