@@ -61,10 +61,10 @@ lab: $(ENVIRONMENT)
 
 # Files in parallel on one thread each: threads of several processes that wait for each other on few cores crawl.
 test: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
 
 test-slow: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope -m slow tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m slow tests
 
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
