@@ -147,9 +147,20 @@ class _Lock:
 def _snakemake(plan: Path, cores: int, lock: _Lock) -> int:
     """Run Snakemake on the plan; it inherits our lock, so its own lock, which a kill would leave behind, is not needed."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}", "--cores", str(cores),
-               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all"]
+               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all",
+               "--resources", f"gpu={1 if _has_gpu() else cores}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
+
+
+def _has_gpu() -> bool:
+    """Whether trainings will share a GPU, where two at once would fight for its memory; torch would take seconds to say it."""
+    if sys.platform == "darwin":
+        return True
+    try:
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:
