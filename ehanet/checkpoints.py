@@ -1,41 +1,16 @@
-"""Files of a run, written so that a kill at any moment leaves either the old or the new one, never half of it."""
+"""Checkpoints: weights and plain values, never code."""
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ehanet.config import RunConfig
+from ehanet.files import write_atomically
 from ehanet.models import build_model
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value) -> None:
-    """Readable JSON, atomically."""
-    write_atomically(path, lambda file: file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

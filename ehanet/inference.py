@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ehanet.checkpoints import load_checkpoint, restore_model, write_atomically
+from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.data import Dataset
 from ehanet.devices import find_device
+from ehanet.files import write_atomically
 
 
 def predict(model: nn.Module, images, size: int | None = None, batch_size: int = 16, flips: bool = False):

@@ -14,12 +14,12 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
 import ehanet
+from ehanet.files import write_json
 from ehanet.fingerprint import modules_sha256
 
 SCHEMA = 1
@@ -47,17 +47,7 @@ def write_record(path: str | Path, kind: str, modules: list[str] = (), **fields)
     if isinstance(record.get("started"), float):
         record["started"] = datetime.fromtimestamp(record["started"], timezone.utc).isoformat(timespec="seconds")
     record["id"] = hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_json(path, record)
     return record
 
 

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import load_checkpoint, save_checkpoint, write_atomically, write_json
+from ehanet.checkpoints import load_checkpoint, save_checkpoint
 from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory
+from ehanet.files import write_atomically, write_json
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.records import read_record, write_record

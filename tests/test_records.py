@@ -7,7 +7,8 @@ import torch
 
 import ehanet
 from ehanet import load_run
-from ehanet.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from ehanet.checkpoints import load_checkpoint, save_checkpoint
+from ehanet.files import write_atomically
 from ehanet.records import read_record, write_record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ehanet.data.cache import write_atomically
+from ehanet.files import write_atomically
 
 
 def main(notebooks: list[str]) -> None:

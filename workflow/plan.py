@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ehanet.config import RunConfig, find_weights
-from ehanet.data.cache import write_atomically
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.sources import describe, downloads_folder, locate
+from ehanet.files import write_atomically
 from ehanet.fingerprint import digest, module_hashes, notebook_hashes
 from ehanet.profiles import Profile, dataset_key, is_phantom
 

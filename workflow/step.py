@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from ehanet.data.cache import write_atomically
+from ehanet.files import write_atomically
 from ehanet.fingerprint import digest
 from ehanet.steps import StepError, run_step
 from workflow.plan import Step, code_hashes, read_plan

@@ -34,19 +34,6 @@ def cache_root() -> Path:
     return Path(os.environ.get("EHANET_CACHE") or user_cache_dir("ehanet")).expanduser()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file under a temporary name beside the target, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
 def entry_folder(name: str, size: int, ingredients: list[str]) -> Path:
     """Folder of a data set made from ``ingredients`` (content hashes, versions) at ``size`` pixels."""
     key = hashlib.sha256("\n".join([name, str(size), *ingredients]).encode()).hexdigest()[:16]

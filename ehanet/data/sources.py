@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ehanet.data.archives import SUFFIXES, archive_stem, file_sha256
-from ehanet.data.cache import cache_root, write_atomically
+from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import Archive, Entry
+from ehanet.files import write_atomically
 
 
 def downloads_folder(name: str) -> Path:

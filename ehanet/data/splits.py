@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ehanet.data.cache import write_atomically
+from ehanet.files import write_atomically
 from ehanet.data.importers import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")

@@ -7,10 +7,10 @@ is therefore kept as it is when nothing in it that decides the artefact has chan
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
+from ehanet.files import write_json
 from ehanet.records import read_record, write_record
 
 UNDECIDED = ("id", "created", "machine")  # what may differ while the artefact stays the same
@@ -36,23 +36,4 @@ def _deciding(record: dict) -> dict:
 
 def put_record(path: str | Path, record: dict) -> None:
     """Write the record beside its artefact: the last file, so an artefact with a record is complete."""
-    write_text(Path(path).with_name(Path(path).name + ".json"), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file under a temporary name beside the target, then rename it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_json(Path(path).with_name(Path(path).name + ".json"), record)

@@ -9,7 +9,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from ehanet.reporting import sections
-from ehanet.reporting.artefacts import write_text
+from ehanet.files import write_atomically
 from ehanet.reporting.results import ABSENT, PHANTOM, PUBLISHED, REPRODUCED
 from ehanet.reporting.style import look
 from ehanet.reporting.template import STYLE, TEMPLATE
@@ -60,7 +60,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
         overview=[Markup(to_html(overview))] if overview else [], claims=Markup(to_html(claims)) if claims else "",
         marks=[(mark, MARKS[mark]) for mark in MARKS if mark in (*marks, PUBLISHED, ABSENT)], runs=Markup(_runs(runs)) if runs else "",
         licence=f"Code: MIT licence, written anew from the paper. Data: {_licences(records)}. Numbers marked “{PUBLISHED}” belong to their authors.")
-    write_text(reports / "index.html", page)
+    write_atomically(reports / "index.html", page)
     return reports / "index.html"
 
 

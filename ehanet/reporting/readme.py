@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ehanet.records import read_record
-from ehanet.reporting.artefacts import write_text
+from ehanet.files import write_atomically
 from ehanet.reporting.sections import comparisons
 from ehanet.reporting.tables import Table
 from ehanet.reporting.wording import dataset_title
@@ -31,7 +31,7 @@ def write_results(readme: str | Path, reports: str | Path) -> None:
     if not tables:
         raise FileNotFoundError(f"{reports}/tables holds no comparison; run make paper for this profile first")
     head, tail = text[:text.index(BEGIN) + len(BEGIN)], text[text.index(END):]
-    write_text(readme, "\n\n".join([head, *(_short(table, reports, name) for name, table in tables.items()), tail]))
+    write_atomically(readme, "\n\n".join([head, *(_short(table, reports, name) for name, table in tables.items()), tail]))
 
 
 def _short(table: Table, reports: Path, name: str) -> str:

@@ -18,7 +18,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from ehanet.reporting.artefacts import put_record, write_bytes  # noqa: E402
+from ehanet.files import write_atomically  # noqa: E402
+from ehanet.reporting.artefacts import put_record  # noqa: E402
 
 INK, MUTED, FAINT, GRID = "#1b1f24", "#5d6670", "#c9ced4", "#e6e9ec"
 VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, OCHRE = "#c8500a", "#0068a8", "#00805f", "#d08a00", "#b0588f", "#3b9ad0", "#8a7a00"
@@ -117,5 +118,5 @@ def save_figure(figure: Figure, path: str | Path, record: dict, title: str) -> N
     for suffix, metadata in kinds.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=metadata)
-        write_bytes(path.with_name(path.name + suffix), buffer.getvalue())
+        write_atomically(path.with_name(path.name + suffix), buffer.getvalue())
     put_record(path, record)

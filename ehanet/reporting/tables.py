@@ -13,7 +13,8 @@ import pandas as pd
 
 from ehanet.records import read_record
 from ehanet.reporting import writers
-from ehanet.reporting.artefacts import make_record, put_record, write_text
+from ehanet.files import write_atomically
+from ehanet.reporting.artefacts import make_record, put_record
 
 
 class Score(NamedTuple):
@@ -65,9 +66,9 @@ def write_table(table: Table, folder: str | Path, modules: list[str], **fields) 
     path = Path(folder) / table.name
     about = {"caption": table.caption, "mark": table.mark, "notes": table.notes, "columns": [list(column) for column in table.columns]}
     record = make_record(path, "table", modules, table=about, **fields)
-    write_text(path.with_name(f"{table.name}.csv"), _to_csv(table))
-    write_text(path.with_name(f"{table.name}.md"), writers.to_markdown(table, record["id"]))
-    write_text(path.with_name(f"{table.name}.tex"), writers.to_latex(table, record["id"]))
+    write_atomically(path.with_name(f"{table.name}.csv"), _to_csv(table))
+    write_atomically(path.with_name(f"{table.name}.md"), writers.to_markdown(table, record["id"]))
+    write_atomically(path.with_name(f"{table.name}.tex"), writers.to_latex(table, record["id"]))
     put_record(path, record)
     return record
 
