@@ -16,7 +16,7 @@ from ehanet.fingerprint import digest, method_modules
 
 PER_RUN = ("method", "dataset", "label", "seed")
 SETTINGS = [field.name for field in fields(RunConfig) if field.name not in PER_RUN]
-KEYS = ["title", "datasets", "methods", "seeds", *SETTINGS]
+KEYS = ["title", "datasets", "methods", "seeds", "studies", *SETTINGS]
 METHOD_KEYS = ["name", "label", "datasets", *SETTINGS]
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MAX_BYTES = 100_000  # of a profile: a larger file is none
@@ -53,6 +53,7 @@ class Profile:
     Attributes:
         name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any.
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
+        studies: further looks, name -> (its data sets, its parameters).
         settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
     """
 
@@ -62,6 +63,7 @@ class Profile:
     seeds: tuple[int, ...]
     runs: tuple[RunConfig, ...]
     absent: tuple[Absent, ...]
+    studies: dict[str, tuple[list[str], dict]]
     settings: dict
     weights: Path | None
 
@@ -95,10 +97,11 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
     try:
         _check(settings)
         runs, absent = _resolve(settings, Path(weights) if weights else None)
+        studies = _studies(settings.get("studies", []), settings["datasets"])
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
-                   tuple(runs), tuple(absent), settings, Path(weights) if weights else None)
+                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
 
 
 def parse_overrides(text: str) -> dict:
@@ -200,6 +203,22 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
                 continue
             runs += configs
     return runs, absent
+
+
+def _studies(studies, datasets: list[str]) -> dict[str, tuple[list[str], dict]]:
+    """``[edges]``, ``{edges: [phantom-polyp]}`` or ``{edges: {datasets: [phantom-polyp], images: 8}}`` -> data sets and parameters."""
+    if isinstance(studies, list):
+        studies = {study: datasets for study in studies}
+    if not isinstance(studies, dict) or any(not isinstance(name, str) for name in studies):
+        raise ValueError(f"studies: expected a list of names, or name: data sets, got {studies!r}")
+    found = {}
+    for name, value in studies.items():
+        own = dict(value) if isinstance(value, dict) else {"datasets": value}
+        wanted = own.pop("datasets", datasets)
+        if not isinstance(wanted, list):
+            raise ValueError(f"studies: {name}: datasets: expected a list, got {wanted!r}")
+        found[name] = (wanted, own)
+    return found
 
 
 def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list[str], dict]:

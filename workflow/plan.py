@@ -17,10 +17,15 @@ from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest, module_hashes, notebook_hashes
 from ehanet.profiles import Profile, dataset_key, is_phantom
+from ehanet.steps import check_parameters, known_parameters
 
 NOTEBOOKS = Path("notebooks/steps")
 PAGE = "ehanet.reporting.__main__"  # makes index.html
 KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "compare": "04_compare", "pictures": "05_pictures", "report": None}
+# Further looks at a data set, each a notebook, for the data sets that a profile's key ``studies`` names. A study gets those of the parameters
+# dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
+STUDIES: dict[str, str] = {}
+NEEDS: dict[str, str] = {}
 # What each kind of step leaves in reports/<profile>/; the Snakefile takes its outputs from here.
 OUTPUTS = {
     "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
@@ -34,8 +39,14 @@ OUTPUTS = {
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
     "report": ["index.html"],
 }
-STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in KINDS}
+STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in [*KINDS, *STUDIES]}
 STAMPS["report"] = "report.json"
+
+
+def notebook_of(kind: str) -> Path | None:
+    """The notebook of a kind of step; the report has none."""
+    name = {**KINDS, **STUDIES}[kind]
+    return NOTEBOOKS / f"{name}.ipynb" if name else None
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Step:
     @property
     def notebook(self) -> Path | None:
         """The step's notebook; the report has none."""
-        return NOTEBOOKS / f"{KINDS[self.kind]}.ipynb" if KINDS[self.kind] else None
+        return notebook_of(self.kind)
 
     @property
     def executed(self) -> Path | None:
@@ -75,6 +86,9 @@ def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
     Raises:
         FileNotFoundError, ValueError: a data set's archives are missing, a module or notebook cannot be read.
     """
+    for study in profile.studies:
+        if study not in STUDIES:
+            raise ValueError(f"studies: unknown study {study!r}; known: {', '.join(STUDIES) or 'none'}")
     steps: dict[str, Step] = {}
     reports, runs_folder = f"reports/{profile.name}", f"runs/{profile.name}"
     for dataset in profile.datasets:
@@ -89,29 +103,42 @@ def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
             steps[step.id] = step
             return step.id
 
-        add("data", common, [], files)
+        before = {"data": add("data", common, [], files)}
         trained = []
         for run in runs:
             place = f"{key}/{run.label}/seed{run.seed}"
             parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
                           "report_dir": f"{reports}/runs/{place}"}
             trained.append(add("train", parameters, [], files + _weights(run, profile.weights), label=run.label, seed=f"seed{run.seed}"))
-        if not trained:
-            continue
         rows = [{"method": run.method, "label": run.label, "seed": run.seed} for run in runs]
         absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset]
-        evaluated = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained)
-        add("compare", {"dataset": key, "reports": reports}, [evaluated])
-        add("pictures", {**common, **folders}, [evaluated])
+        if trained:
+            before["evaluate"] = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained)
+            add("compare", {"dataset": key, "reports": reports}, [before["evaluate"]])
+            add("pictures", {**common, **folders}, [before["evaluate"]])
+        for study, (datasets, own) in profile.studies.items():
+            needed = NEEDS.get(study, "evaluate")
+            if dataset in datasets and needed in before:
+                add(study, _study_parameters(study, {**common, **folders, "rows": rows}, own), [before[needed]])
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
+
+
+def _study_parameters(study: str, given: dict, own: dict) -> dict:
+    """The parameters that the study's notebook has, with the profile's own values for some."""
+    known = known_parameters(notebook_of(study))
+    if set(own) & set(given):
+        raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
+    parameters = {name: value for name, value in given.items() if name in known} | own
+    check_parameters(notebook_of(study), parameters)
+    return parameters
 
 
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step]) -> None:
     """The plan as JSON, for the Snakefile and for each step's process."""
     plan = {
         "profile": profile.name, "runs": f"runs/{profile.name}", "reports": f"reports/{profile.name}",
-        "outputs": OUTPUTS, "stamps": STAMPS,
+        "outputs": OUTPUTS, "stamps": STAMPS, "studies": list(profile.studies),
         "steps": {id: {**asdict(step), "fingerprint": digest(step.parts)} for id, step in steps.items()},
     }
     write_atomically(Path(path), json.dumps(plan, indent=1) + "\n")
@@ -196,10 +223,10 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
 
 def code_hashes(kind: str, methods: list[str] = (), without: list[str] = ()) -> tuple[str | None, dict[str, str]]:
     """Hash of the notebook of a kind of step, and of each module it uses; shortened, they serve comparison only."""
-    if KINDS[kind] is None:
+    if notebook_of(kind) is None:
         notebook, modules = None, module_hashes([PAGE], methods=[])
     else:
-        notebook, modules = notebook_hashes(NOTEBOOKS / f"{KINDS[kind]}.ipynb", methods, tuple(without))
+        notebook, modules = notebook_hashes(notebook_of(kind), methods, tuple(without))
     return notebook, {name: value[:16] for name, value in modules.items()}
 
 

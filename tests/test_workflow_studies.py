@@ -1,0 +1,61 @@
+"""Studies: what a profile's key ``studies`` may say, and the steps that come of it."""
+
+from pathlib import Path
+
+import pytest
+
+from ehanet.profiles import load_profile
+from workflow import plan as planning
+from workflow.plan import make_plan, notebook_of
+
+ROOT = Path(__file__).parent.parent
+PROFILE = "title: t\ndatasets: [phantom-polyp, phantom-glioma]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\n"
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """Plans a profile with two studies: one is made of the scores, the other needs the data alone."""
+    monkeypatch.setattr(planning, "STUDIES", {"scores": "04_compare", "images": "05_pictures"})
+    monkeypatch.setattr(planning, "NEEDS", {"images": "data"})
+    for name in ("scores", "images"):
+        monkeypatch.setitem(planning.OUTPUTS, name, [f"tables/{name}_{{dataset}}.csv"])
+        monkeypatch.setitem(planning.STAMPS, name, f"{name}/{{dataset}}.json")
+    monkeypatch.chdir(ROOT)
+
+    def make(studies: str):
+        (tmp_path / "own.yaml").write_text(f"{PROFILE}studies: {studies}\n")
+        return make_plan(load_profile("own", folder=tmp_path), None)
+
+    return make
+
+
+def test_a_list_means_every_data_set(plan):
+    steps = plan("[scores]")
+    for dataset in ("phantom-polyp", "phantom-glioma"):
+        step = steps[f"scores/{dataset}"]
+        assert step.upstream == [f"evaluate/{dataset}"] and step.notebook.name == "04_compare.ipynb"
+        assert step.parameters == {"dataset": dataset, "reports": "reports/own"}  # what its notebook has of what it could get
+        assert step.id in steps["report"].upstream
+
+
+def test_data_sets_and_parameters_of_a_study(plan):
+    steps = plan("{images: [phantom-glioma]}")
+    assert "images/phantom-polyp" not in steps and steps["images/phantom-glioma"].upstream == ["data/phantom-glioma"]
+
+
+@pytest.mark.parametrize(("studies", "message"), [
+    ("[nothing]", "unknown study 'nothing'; known: scores, images"),
+    ("{scores: 3}", "scores: datasets: expected a list, got 3"),
+    ("{scores: {images: 8}}", "unknown parameter 'images'; known: dataset: str, reports: str"),
+    ("{scores: {reports: elsewhere}}", "studies: scores: reports cannot be set here"),
+    ("5", "studies: expected a list of names"),
+])
+def test_what_is_wrong_is_said_in_one_line(plan, studies, message):
+    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+        plan(studies)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("study", planning.STUDIES)
+def test_every_study_has_its_notebook_and_outputs(study):
+    assert (ROOT / notebook_of(study)).is_file() and planning.OUTPUTS[study] and planning.NEEDS.get(study, "evaluate") in ("data", "evaluate")
