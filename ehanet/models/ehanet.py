@@ -16,12 +16,13 @@ from ehanet.losses import EHANetLoss
 from ehanet.models.blocks import conv_bn_relu, level_adapters, resize
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
+from ehanet.models.pretrained import Pretrained
 from ehanet.models.registry import register
 
 WIDTHS = [32, 64, 96, 128, 160]  # channels of f1..f5, those of MobileViT-S
 
 
-class EHANet(nn.Module):
+class EHANet(nn.Module, Pretrained):
     """Encoder -> EFA on each of five stages -> four AHFA from deep to shallow, IEM on the two shallow stages -> head.
 
     Args:

@@ -1,0 +1,168 @@
+"""The checkpoint that people use: find it, load it, and make it with its model card from a finished run.
+
+``EHANet.from_pretrained`` and ``save_pretrained`` are in ``ehanet.models.pretrained``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.data.cache import cache_root
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.files import write_atomically
+from ehanet.metrics.scores import read_scores
+from ehanet.metrics.statistics import compare
+from ehanet.models import EHANet
+from ehanet.models.pretrained import FILE_NAME, save_weights
+from ehanet.records import read_record
+from ehanet.reporting.results import mark_of_manifest
+from ehanet.reporting.tables import Score
+from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.writers import format_score
+
+CHECKPOINT = "ehanet-universal.safetensors"
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"  # of the clone
+CARD_SCORES = {"dice": 3, "iou": 3, "boundary_f1": 3, "hd95": 2}  # decimals
+POOR_DICE = 0.5
+
+
+def find_checkpoint(path: str | Path | None = None) -> Path:
+    """The file to load: ``path`` where given, else the clone's weights/ehanet-universal.safetensors, else the one in the user's cache.
+
+    ``path`` may be a .safetensors file, the best.pt of a run, or a folder with one of them.
+
+    Raises:
+        FileNotFoundError: no such file; the message says how to get one.
+    """
+    if path is not None:
+        places = [Path(path), Path(path) / FILE_NAME, Path(path) / "best.pt"]
+    else:
+        places = [WEIGHTS / CHECKPOINT, cache_root() / "weights" / CHECKPOINT]
+    for place in places:
+        if place.is_file():
+            return place
+    if path is not None:
+        raise FileNotFoundError(f"checkpoint {path} not found; give a .safetensors file, or the folder of a run (runs/.../seed0)")
+    raise FileNotFoundError(f"no checkpoint yet: copy {CHECKPOINT} from the repository's folder weights to {places[-1].parent}, "
+                            "or name another: a .safetensors file, or the folder of a run that you trained (runs/.../seed0)")
+
+
+def load_checkpoint_model(path: str | Path | None = None) -> nn.Module:
+    """The network of :func:`find_checkpoint`, in evaluation mode on the CPU, ready for ``ehanet.predict``.
+
+    A run's best.pt may hold any method of the suite; a .safetensors file holds an EHANet.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, damaged or foreign; one line that names the file.
+    """
+    path = find_checkpoint(path)
+    if path.suffix in (".pt", ".pth"):
+        return restore_model(load_checkpoint(path))[0]
+    return EHANet.from_pretrained(path)
+
+
+def publish_run(run_dir: str | Path, target: str | Path, scores: Iterable[str | Path], name: str = "", trained_on: Iterable[str] = (),
+                recipe: Mapping[str, str] | None = None, notes: Iterable[str] = ()) -> EHANet:
+    """Write the best checkpoint of a finished run of EHANet to ``target`` (.safetensors, half precision) and its card beside it (.md).
+
+    Args:
+        run_dir: holds best.pt and record.json.
+        scores: per-image CSVs of this run, one a test split, each with its .json record beside it, as the evaluation step writes them.
+        name: of the checkpoint, for the card's title; default: the file's name.
+        trained_on: names of the data sets it learned from; default: the one of the run's configuration.
+        recipe: further lines of the card's recipe, name -> text, after those of the run's record.
+        notes: further sentences for "Where it fails".
+
+    Returns:
+        The network as it was read back from ``target``.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or damaged, the run is no EHANet, or scores of another run; one line.
+    """
+    run_dir, target = Path(run_dir), Path(target)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"{target}: the checkpoint's file must end in .safetensors")
+    model, config = restore_model(load_checkpoint(run_dir / "best.pt"))
+    if not isinstance(model, EHANet):
+        raise ValueError(f"{run_dir} holds {config.method}; only EHANet can be published")
+    record = read_record(run_dir / "record.json")
+    model.about = describe_run(record, scores, trained_on, recipe or {}, notes) | {"name": name or target.stem, "file": target.name}
+    save_weights(model, target, half=True)
+    write_atomically(target.with_suffix(".md"), str(model.generate_model_card()).rstrip() + "\n")
+    return EHANet.from_pretrained(target)
+
+
+def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterable[str] = (), recipe: Mapping[str, str] = {},
+                 notes: Iterable[str] = ()) -> dict:
+    """What a checkpoint says about itself: run, data, scores, failures, recipe; every number from the record and the CSVs."""
+    tested = [_read_scored(Path(path), record) for path in scores]
+    names = list(trained_on) or [Path(record["config"]["dataset"]).name]
+    manifests = {manifest["name"]: manifest for manifest, _ in tested}
+    return {
+        "run": record["id"],
+        "code": {key: record["code"].get(key) for key in ("version", "commit")},
+        "data": [_data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])],
+        "scores": [_scores(manifest, frame) for manifest, frame in tested],
+        "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
+        "recipe": {**_recipe(record), **recipe},
+    }
+
+
+def _read_scored(path: Path, run: dict) -> tuple[dict, pd.DataFrame]:
+    """Manifest of the data set and scores of a CSV that this run made."""
+    frame, record = read_scores(path), read_record(path.with_suffix(".json"))
+    if run["id"] not in record.get("inputs", []):
+        raise ValueError(f"{path} was scored from run {', '.join(record.get('inputs', [])) or 'unknown'}, not from {run['id']}; evaluate this run first")
+    return record["data"], frame
+
+
+def _data(name: str, manifest: dict) -> dict:
+    entry = CATALOGUE.get(name)
+    counts = manifest.get("split", {}).get("counts", {})
+    return {"name": name, "title": dataset_title(name), "licence": manifest.get("licence") or (entry.licence if entry else "not recorded"),
+            "citation": manifest.get("citation") or (entry.citation if entry else ""),
+            "counts": ", ".join(f"{count} {part}" for part, count in counts.items()), "content": manifest.get("content", "")[:16]}
+
+
+def _scores(manifest: dict, frame: pd.DataFrame) -> dict:
+    row = {"name": manifest["name"], "title": dataset_title(manifest["name"]), "images": len(frame), "mark": mark_of_manifest(manifest)}
+    for score, digits in CARD_SCORES.items():
+        cell = compare({"ehanet": frame}, score).iloc[0]
+        mean, interval = format_score(Score(cell["mean"], cell["low"], cell["high"]), digits)
+        row[score] = f"{mean} [{interval}]" if interval else mean
+    return row
+
+
+def _failures(manifest: dict, frame: pd.DataFrame) -> list[str]:
+    """Sentences about the images of a test split that went wrong."""
+    title, count = dataset_title(manifest["name"]), len(frame)
+    poor = frame[frame["dice"] < POOR_DICE]
+    worst = ", ".join(f"{row.image} ({row.dice:.2f})" for row in frame.nsmallest(3, "dice").itertuples())
+    lines = [f"{title}: Dice below {POOR_DICE} on {len(poor)} of {count} test images; the worst are {worst}."]
+    labels, predictions = frame["gt_empty"].astype(bool), frame["pred_empty"].astype(bool)
+    if missed := int((~labels & predictions).sum()):
+        lines.append(f"{title}: nothing found on {missed} of {int((~labels).sum())} images that hold an object.")
+    if labels.any():
+        lines.append(f"{title}: something found on {int((labels & ~predictions).sum())} of {int(labels.sum())} images that hold none.")
+    return lines
+
+
+def _recipe(record: dict) -> dict[str, str]:
+    config, best = record["config"], record.get("best") or {}
+    lines = {
+        "Encoder": record.get("encoder", "not recorded"),
+        "Image side": f"{config['size']} pixels",
+        "Optimizer": f"{config['optimizer']}, learning rate {config['learning_rate']:g} ({config['schedule']}), weight decay {config['weight_decay']:g}",
+        "Length": f"{config['epochs']} epochs, {record.get('steps', '?')} steps of {config['batch_size']} images",
+        "Augmentation": config["augmentation"],
+        "Seed": str(config["seed"]),
+        "Selection": f"epoch {best['epoch']}, validation Dice {best['val_dice']:.3f}" if "val_dice" in best else "not recorded",
+        "Device": f"{record['device']['name']}, {record.get('seconds', 0) / 3600:.1f} h" if "device" in record else "not recorded",
+        "Run": f"record {record['id']}, commit {(record['code'].get('commit') or 'unknown')[:10]}",
+    }
+    return lines
