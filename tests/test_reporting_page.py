@@ -140,3 +140,20 @@ def test_no_network_library_is_imported():
             "print([name for name in ('torch', 'timm', 'torchvision') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
     assert json.loads(done.stdout.replace("'", '"')) == []
+
+
+def test_a_study_appears_under_its_heading_and_a_file_of_no_heading_under_further(reports, tmp_path, monkeypatch):
+    from ehanet.reporting import sections
+
+    folder = tmp_path / "reports"
+    shutil.copytree(reports, folder)
+    for name in ("edges_phantom-polyp", "elsewhere"):
+        shutil.copy(folder / "figures/scores_phantom-polyp.png", folder / f"figures/{name}.png")
+    (folder / "notebooks/06_edges__phantom-polyp.ipynb").write_text("{}")
+    monkeypatch.setattr(sections, "PARTS", [*sections.PARTS, sections.Part("Edges", {"tables/edges_{}": "", "figures/edges_{}": "An edge."})])
+    text = report_page(folder).read_text()
+    page = Page(text)
+    order = [head[1] for head in page.headings]
+    assert order.count("Edges") == 1 and order.index("Phantom polyps") < order.index("Edges") < order.index("Further tables and figures")
+    assert text.count('src="figures/edges_phantom-polyp.png"') == text.count('src="figures/elsewhere.png"') == 1
+    assert page.references.count("notebooks/06_edges__phantom-polyp.ipynb") == 1

@@ -9,6 +9,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from ehanet.reporting import sections
+from ehanet.reporting.claims import claims
+from ehanet.reporting.glance import card, overview
 from ehanet.files import write_atomically
 from ehanet.reporting.results import ABSENT, PHANTOM, PUBLISHED, REPRODUCED
 from ehanet.reporting.style import look
@@ -22,8 +24,6 @@ MARKS = {
     PUBLISHED: "Copied from another publication, on its own split and setting; never ranked against ours.",
     ABSENT: "The row is kept, and says why it has no numbers.",
 }
-KNOWN_TABLES = ("comparison_", "differences_", "published_", "score_choice_")
-KNOWN_FIGURES = (*(f"{kind}_" for kind in sections.PICTURES),)
 
 
 def report_page(reports: str | Path, title: str | None = None) -> Path:
@@ -42,11 +42,11 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     records, compared, runs = sections.data_records(reports), sections.comparisons(reports), sections.run_rows(reports)
     datasets = [sections.dataset_section(reports, name, records.get(name)) for name in names]
     marks = list(dict.fromkeys(one["mark"] for one in datasets))
-    cards = [card for name, table in compared.items() if (card := sections.card(reports, name, table))]
-    overview, claims = sections.overview(compared), sections.claims(reports, compared)
-    extra = _extra(reports)
+    cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
+    every, claimed = overview(compared), claims(reports, compared)
+    extra = _extra(reports, sections.shown_files(names))
     machine = _machine([record for record, _ in runs])
-    contents = [("results", "Results")] if cards or claims else []
+    contents = [("results", "Results")] if cards or claimed else []
     contents += [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
     contents += ([("made", "How each number was made")] if runs else []) + ([("machine", "Machine and time")] if machine else [])
     for one in datasets:
@@ -57,7 +57,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     page = environment.from_string(TEMPLATE).render(
         title=title or f"EHANet: results of the profile “{profile}”", style=Markup(STYLE), lead=_lead(datasets, runs), banner=_banner(marks),
         warnings=_warnings(records, [record for record, _ in runs]), contents=contents, cards=cards, datasets=datasets, machine=machine, extra=extra,
-        overview=[Markup(to_html(overview))] if overview else [], claims=Markup(to_html(claims)) if claims else "",
+        overview=[Markup(to_html(every))] if every else [], claims=Markup(to_html(claimed)) if claimed else "",
         marks=[(mark, MARKS[mark]) for mark in MARKS if mark in (*marks, PUBLISHED, ABSENT)], runs=Markup(_runs(runs)) if runs else "",
         licence=f"Code: MIT licence, written anew from the paper. Data: {_licences(records)}. Numbers marked “{PUBLISHED}” belong to their authors.")
     write_atomically(reports / "index.html", page)
@@ -143,10 +143,10 @@ def _machine(records: list[dict]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _extra(reports: Path) -> list[Markup]:
-    """Tables and figures of other steps (cost, ablation, ...), which need no code here to appear."""
-    tables = [path.stem for path in sorted((reports / "tables").glob("*.csv")) if not path.stem.startswith(KNOWN_TABLES)]
-    figures = [path.stem for path in sorted((reports / "figures").glob("*.png")) if not path.stem.startswith(KNOWN_FIGURES)]
+def _extra(reports: Path, elsewhere: set[str]) -> list[Markup]:
+    """Tables and figures that no section shows (cost, ablation, ...); they need no code here to appear."""
+    tables = [path.stem for path in sorted((reports / "tables").glob("*.csv")) if f"tables/{path.stem}" not in elsewhere]
+    figures = [path.stem for path in sorted((reports / "figures").glob("*.png")) if f"figures/{path.stem}" not in elsewhere]
     shown = [sections.table(reports, name) for name in tables]
     shown += [sections.picture(reports, f"figures/{name}", name.replace("_", " "), name.replace("_", " ")) for name in figures]
     return [Markup(item) for item in shown if item]

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import glob
 import struct
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from ehanet.records import read_record
-from ehanet.reporting.results import PAPER_SETS, PHANTOM, PUBLISHED, mark_of_manifest
-from ehanet.reporting.tables import Column, Score, Table, read_table
+from ehanet.reporting.results import mark_of_manifest
+from ehanet.reporting.tables import Table, read_table
 from ehanet.reporting.wording import TITLES, dataset_title
-from ehanet.reporting.writers import format_score, to_html
+from ehanet.reporting.writers import to_html
 
-PICTURES = {
-    "scores": "Mean of every method with its 95 % interval; each dot is one test image.",
-    "score_choice": "The same predictions scored in different ways: filled is ours, the open circle is the released evaluation.",
-    "cost": "Dice against cost: up and to the left is better.",
-    "side_by_side": "The same test images for all, chosen by rule from the reference's Dice: best, quartiles, worst. Grey: found, blue: missed, orange: spurious.",
-    "training": "Validation Dice by epoch; the other methods in grey.",
-}
+class Part(NamedTuple):
+    """A heading of a data set's section and the files below it, ``{}`` for the data set's name; a figure has its caption, a table needs none."""
+
+    title: str
+    items: dict[str, str]
+
+
+# The order of a data set's section. A study adds its heading here; files that do not exist are passed over.
+PARTS = [
+    Part("Images", {"data/{}": "Training images at equal steps of the object's area; below, with the contour of the label."}),
+    Part("Comparison", {
+        "tables/comparison_{}": "",
+        "figures/scores_{}": "Mean of every method with its 95 % interval; each dot is one test image.",
+        "tables/differences_{}": "",
+        "figures/cost_{}": "Dice against cost: up and to the left is better."}),
+    Part("What the choice of score does", {
+        "tables/score_choice_{}": "",
+        "figures/score_choice_{}": "The same predictions scored in different ways: filled is ours, the open circle is the released evaluation."}),
+    Part("Numbers of other publications", {"tables/published_{}": ""}),
+    Part("Side by side", {
+        "figures/side_by_side_{}": "The same test images for all, chosen by rule from the reference's Dice: best, quartiles, worst. "
+                                   "Grey: found, blue: missed, orange: spurious."}),
+    Part("Training", {"figures/training_{}": "Validation Dice by epoch; the other methods in grey."}),
+]
 
 
 def dataset_names(reports: Path) -> list[str]:
@@ -73,20 +92,31 @@ def data_records(reports: Path) -> dict[str, dict]:
 def dataset_section(reports: Path, name: str, record: dict | None) -> dict:
     """What the template shows of one data set."""
     title = dataset_title(name)
-    pictures = {kind: picture(reports, f"figures/{kind}_{name}", f"{title}: {kind.replace('_', ' ')}", text) for kind, text in PICTURES.items()}
-    sheet = picture(reports, f"data/{name}", f"{title}: images and contours", "Training images at equal steps of the object's area; below, with the contour of the label.")
-    parts = [("Images", [sheet]), ("Comparison", [table(reports, f"comparison_{name}"), pictures["scores"], table(reports, f"differences_{name}"), pictures["cost"]]),
-             ("What the choice of score does", [table(reports, f"score_choice_{name}"), pictures["score_choice"]]),
-             ("Numbers of other publications", [table(reports, f"published_{name}")]), ("Side by side", [pictures["side_by_side"]]),
-             ("Training", [pictures["training"]])]
-    steps = (("01_data", "the data"), ("03_evaluate", "evaluation"), ("04_compare", "comparison"), ("05_pictures", "pictures"))
-    files = [notebook(reports, f"{step}__{name}", text) for step, text in steps]
+    parts = [(part.title, [item for pattern, text in part.items.items() if (item := _item(reports, pattern.format(name), title, text))]) for part in PARTS]
+    files = [notebook(reports, path.stem, path.stem.split("__")[0].split("_", 1)[-1].replace("_", " ")) for path in _notebooks(reports, name)]
     files += [link(reports, f"data/{name}.json", "data record"), link(reports, f"data/{name}.split.csv", "split")]
     shown = " · ".join(filter(None, files))
     return {"id": f"data-{name}", "title": title, "mark": mark_of_manifest({"name": name, **(record or {}).get("data", {})}), "facts": _facts(record),
-            "parts": [{"title": head, "items": [item for item in items if item], "together": 'class="picture"' in next(filter(None, items))}
-                      for head, items in parts if any(items)],
+            "parts": [{"title": head, "items": items, "together": 'class="picture"' in items[0]} for head, items in parts if items],
             "files": f"Executed notebooks and files: {shown}" if shown else ""}
+
+
+def shown_files(names: list[str]) -> set[str]:
+    """Every table and figure that the sections of these data sets show, where it exists."""
+    return {pattern.format(name) for part in PARTS for pattern in part.items for name in names}
+
+
+def _item(reports: Path, stem: str, title: str, text: str) -> str:
+    folder, name = stem.split("/")
+    if folder == "tables":
+        return table(reports, name)
+    return picture(reports, stem, f"{title}: {'images and contours' if folder == 'data' else name.rsplit('_', 1)[0].replace('_', ' ')}", text)
+
+
+def _notebooks(reports: Path, name: str) -> list[Path]:
+    """The executed notebooks of a data set, one a step; those of trainings stand beside their runs."""
+    found = sorted((reports / "notebooks").glob(f"*__{glob.escape(name)}.*"))
+    return list({path.stem: path for path in found if path.suffix in (".html", ".ipynb") and not path.stem.startswith("02_train")}.values())
 
 
 def _facts(record: dict | None) -> list[tuple[str, str]]:
@@ -111,71 +141,6 @@ def _official(value: bool | None) -> str:
 def comparisons(reports: Path) -> dict[str, Table]:
     """Data set -> its comparison table."""
     return {name: read_table(path) for name in dataset_names(reports) if (path := reports / "tables" / f"comparison_{name}.csv").is_file()}
-
-
-def card(reports: Path, name: str, compared: Table) -> dict | None:
-    """The headline of one data set: the reference's Dice and how its boundary and rank compare."""
-    reference = reference_row(compared)
-    if reference is None:
-        return None
-    scored = [row for row in compared.rows if row["dice"] is not None]
-    number, interval = format_score(reference["dice"], 3)
-    lines = []
-    if len(scored) > 1:
-        place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
-        lines.append(f"Rank {place} of {len(scored)} by mDice. {significant(reports, name, 'dice')}".strip())
-    boundary, between = format_score(reference["boundary_f1"], 3)
-    lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
-    return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}
-
-
-def reference_row(compared: Table) -> dict | None:
-    """EHANet's row, else a variant of it, else the first with numbers."""
-    scored = [row for row in compared.rows if row.get("dice") is not None]
-    named = [row for row in scored if row["label"] == "ehanet"] or [row for row in scored if row["method"] == "ehanet"]
-    return next(iter(named or scored), None)
-
-
-def significant(reports: Path, name: str, score: str) -> str:
-    """In words: how many methods are significantly below and above the reference by ``score``."""
-    path = reports / "tables" / f"differences_{name}.csv"
-    if not path.is_file():
-        return ""
-    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None]
-    clear = [row for row in rows if float(row[f"{score}_p_holm_exact"]) < 0.05]  # not a number where untested: never below
-    above = sum(row[f"{score}_difference"].mean > 0 for row in clear)
-    below = len(clear) - above
-    return f"Significantly below it: {below} of {len(rows)} methods; above: {above}."
-
-
-def claims(reports: Path, compared: dict[str, Table]) -> Table | None:
-    """The paper's claims, the empty place for its numbers, and what was measured here."""
-    rows = []
-    for name, one in compared.items():
-        reference = reference_row(one)
-        if reference is None or reference["method"] != "ehanet":
-            continue
-        for claim, score in (("More accurate than the compared methods", "dice"), ("Accurate at edges", "boundary_f1")):
-            mean, interval = format_score(reference[score], 3)
-            word = "mDice" if score == "dice" else "boundary F1"
-            rows.append({"claim": f"{claim}: {dataset_title(name)}", "paper": "not public; place kept" if name in PAPER_SETS else "none: not a data set of the paper",
-                         "here": f"{word} {mean} ({interval}). {significant(reports, name, score)}".strip(), "mark": one.mark})
-    columns = [Column("claim", "Claim"), Column("paper", "Paper's number (published)"), Column("here", "Measured here"), Column("mark", "Mark")]
-    return Table("claims", "The paper's tables are not public text, so no number of its own is quoted", PUBLISHED + " / measured", columns, rows) if rows else None
-
-
-def overview(compared: dict[str, Table]) -> Table | None:
-    """mDice of every method on every data set, where there are several of both."""
-    if len(compared) < 2:
-        return None
-    rows: dict[str, dict] = {}
-    for name, one in compared.items():
-        for row in one.rows:
-            rows.setdefault(row["label"], {"title": row["title"]})[name] = row["dice"]
-    columns = [Column("title", "Method"), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
-    marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
-    body = [row for row in rows.values() if any(isinstance(cell, Score) for cell in row.values())]
-    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, body, ["Bold: significantly best, as in the tables below."])
 
 
 def run_rows(reports: Path) -> list[tuple[dict, str]]:

@@ -1,0 +1,59 @@
+"""Results at a glance: a card for each data set, and every method on all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehanet.reporting.results import PHANTOM
+from ehanet.reporting.tables import Column, Score, Table, read_table
+from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.writers import format_score
+
+
+def card(reports: Path, name: str, compared: Table) -> dict | None:
+    """The headline of one data set: the reference's Dice and how its boundary and rank compare."""
+    reference = reference_row(compared)
+    if reference is None:
+        return None
+    scored = [row for row in compared.rows if row["dice"] is not None]
+    number, interval = format_score(reference["dice"], 3)
+    lines = []
+    if len(scored) > 1:
+        place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
+        lines.append(f"Rank {place} of {len(scored)} by mDice. {significant(reports, name, 'dice')}".strip())
+    boundary, between = format_score(reference["boundary_f1"], 3)
+    lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
+    return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}
+
+
+def reference_row(compared: Table) -> dict | None:
+    """EHANet's row, else a variant of it, else the first with numbers."""
+    scored = [row for row in compared.rows if row.get("dice") is not None]
+    named = [row for row in scored if row["label"] == "ehanet"] or [row for row in scored if row["method"] == "ehanet"]
+    return next(iter(named or scored), None)
+
+
+def significant(reports: Path, name: str, score: str) -> str:
+    """In words: how many methods are significantly below and above the reference by ``score``."""
+    path = reports / "tables" / f"differences_{name}.csv"
+    if not path.is_file():
+        return ""
+    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None]
+    clear = [row for row in rows if float(row[f"{score}_p_holm_exact"]) < 0.05]  # not a number where untested: never below
+    above = sum(row[f"{score}_difference"].mean > 0 for row in clear)
+    below = len(clear) - above
+    return f"Significantly below it: {below} of {len(rows)} methods; above: {above}."
+
+
+def overview(compared: dict[str, Table]) -> Table | None:
+    """mDice of every method on every data set, where there are several of both."""
+    if len(compared) < 2:
+        return None
+    rows: dict[str, dict] = {}
+    for name, one in compared.items():
+        for row in one.rows:
+            rows.setdefault(row["label"], {"title": row["title"]})[name] = row["dice"]
+    columns = [Column("title", "Method"), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
+    marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
+    body = [row for row in rows.values() if any(isinstance(cell, Score) for cell in row.values())]
+    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, body, ["Bold: significantly best, as in the tables below."])
