@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .textures import Field, Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8
+from ehanet.data.textures import Field, Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8
 
 SLICES = 8
 TUMOUR_SLICES = 6

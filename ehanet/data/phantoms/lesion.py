@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .textures import (Generator, coordinates, noise, outline, over, rotate, shade, step, stroke,
+from ehanet.data.textures import (Generator, coordinates, noise, outline, over, rotate, shade, step, stroke,
                        to_uint8)
 
 SKIN = np.array([[0.84, 0.68, 0.60], [0.80, 0.60, 0.52], [0.76, 0.62, 0.50], [0.88, 0.76, 0.71],

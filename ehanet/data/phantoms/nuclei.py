@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .textures import (Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8,
+from ehanet.data.textures import (Generator, coordinates, noise, outline, over, rotate, shade, step, to_uint8,
                        window)
 
 STAINED_SHARE = 0.3

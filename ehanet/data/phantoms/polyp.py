@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .textures import (Generator, coordinates, noise, outline, over, relief, rotate, shade, step,
+from ehanet.data.textures import (Generator, coordinates, noise, outline, over, relief, rotate, shade, step,
                        to_uint8)
 
 MUCOSA = np.array([[0.80, 0.45, 0.39], [0.76, 0.40, 0.33], [0.78, 0.48, 0.32], [0.72, 0.44, 0.40]])

@@ -1,4 +1,4 @@
-"""Building blocks of the phantoms: coordinates, noise, outlines, strokes, compositing.
+"""Building blocks of what is drawn by code: coordinates, noise, outlines, strokes, compositing.
 
 Geometry is in relative units: x and y run from 0 to 1 across the image.  Random numbers are drawn
 in amounts that do not depend on the size, so the same seed shows the same scene at any size; only
