@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHOICES = {
-    "protocol": ("corrected", "released"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine", "one-cycle"),
     "augmentation": ("none", "flips", "released", "standard"),
     "freeze_encoder": ("never", "pretrained", "always"),
     "precision": ("auto", "float32", "bfloat16"),
 }
+# What is wrong in the released training, each alone; the protocol "released" has all of them, "corrected" none.
+DEFECTS = ("edges-unaugmented", "edges-resized", "checkpoint-by-loss")
 POSITIVE = ("size", "epochs", "batch_size", "learning_rate")
 
 
@@ -26,7 +27,9 @@ class RunConfig:
     Attributes:
         method: a registered model. ``label`` is its row in the tables (default: the method's name).
         dataset: a data set's name, or a folder's path; ``size`` is the side of the squared images, in pixels.
-        protocol: "corrected", or "released" for the released code's edge labels and choice of checkpoint.
+        protocol: "corrected"; "released" for the released code's edge labels and choice of checkpoint; or some of its defects, joined by "+":
+            "edges-unaugmented" (the edge label of the mask before augmentation), "edges-resized" (resized bilinearly and compared with 1),
+            "checkpoint-by-loss" (of the validation split, not by its Dice).
         schedule: of ``learning_rate``: "constant", "cosine" (5 % linear warm-up, then to zero), or "one-cycle".
         pretrained, encoder, encoder_weights: as in ``build_model``, where the method has an encoder.
         freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
@@ -34,7 +37,7 @@ class RunConfig:
         precision: "auto" takes bfloat16 where the device computes it fast, else float32; losses are float32 always.
         device: "auto", or a torch device such as "cuda:0", "mps", "cpu".
         deterministic: ask torch for deterministic kernels also on a GPU (the CPU's are).
-        options: further options of the method's builder.
+        options: further options of the method's builder. loss_options: of its loss, as ``build_loss`` takes them.
     """
 
     method: str = "ehanet"
@@ -60,6 +63,7 @@ class RunConfig:
     device: str = "auto"
     deterministic: bool = False
     options: dict = field(default_factory=dict)
+    loss_options: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
@@ -67,6 +71,8 @@ class RunConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(allowed)}")
+        if self.protocol not in ("corrected", "released") and not set(self.protocol.split("+")) <= set(DEFECTS):
+            raise ValueError(f"protocol: {self.protocol!r} is none of corrected, released, or of the defects {', '.join(DEFECTS)} joined by '+'")
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
@@ -88,6 +94,11 @@ class RunConfig:
     def to_dict(self) -> dict:
         """Plain values, as JSON and YAML keep them."""
         return dataclasses.asdict(self)
+
+    @property
+    def defects(self) -> frozenset[str]:
+        """Which of :data:`DEFECTS` the training has."""
+        return frozenset({"corrected": (), "released": DEFECTS}.get(self.protocol, self.protocol.split("+")))
 
     @property
     def build_options(self) -> dict:

@@ -77,9 +77,12 @@ def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     if logits.shape != mask.shape:
         raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
     mask = mask.to(logits.dtype)
-    probability = logits.sigmoid()
-    dice = (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)
-    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * (1 - dice)
+    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask)
+
+
+def _dice_loss(probability: Tensor, mask: Tensor) -> Tensor:
+    """1 - (2 sum(p y) + 1) / (sum p + sum y + 1), sums over the whole batch."""
+    return 1 - (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -118,20 +121,43 @@ class LogitLoss:
         return LossTerms(region, None, [region])
 
 
+def _edge_bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of a two-class softmax: its one logit is the difference of the channels."""
+    background, edge = logits.split(1, dim=1)
+    return F.binary_cross_entropy_with_logits(edge - background, labels.to(edge.dtype))
+
+
+EDGE_LOSSES = {  # edge logits (B, 2, H, W) and label (B, 1, H, W) -> loss
+    "lovasz": lambda logits, labels: _lovasz_two_classes(logits.softmax(dim=1)[:, 1], labels),
+    "bce": _edge_bce,
+    "dice": lambda logits, labels: _dice_loss(logits.softmax(dim=1)[:, 1:], labels.to(logits.dtype)),
+}
+
+
 class EHANetLoss:
     """Lovasz-softmax(edge) + sum of Dice-BCE over s1, s2, s3, s4 and the final logit, all with weight one.
 
     Without an edge branch (``output.edge`` is None) the edge term is absent. Half-precision outputs are scored in float32.
+
+    Args:
+        edge_loss: "lovasz" as released; "bce" or "dice" for the ablation.
+        deep_supervision: False scores the final logit alone, so the side heads learn nothing.
     """
 
+    def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True):
+        if edge_loss not in EDGE_LOSSES:
+            raise ValueError(f"edge_loss: {edge_loss!r} is none of {', '.join(EDGE_LOSSES)}")
+        self.edge_loss, self.deep_supervision = EDGE_LOSSES[edge_loss], deep_supervision
+
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
-        regions = [dice_bce(_full_precision(logits), mask) for logits in (*output.sides, output.logits)]
+        sides = output.sides if self.deep_supervision else []
+        regions = [dice_bce(_full_precision(logits), mask) for logits in (*sides, output.logits)]
         total = torch.stack(regions).sum()
         if output.edge_logits is None:
             return LossTerms(total, None, regions)
         if edge_label is None:
             raise ValueError("EHANetLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
-        edge = _lovasz_two_classes(_full_precision(output.edge_logits).softmax(dim=1)[:, 1], edge_label)
+        edge = self.edge_loss(_full_precision(output.edge_logits), edge_label)
         return LossTerms(total + edge, edge, regions)
 
 
@@ -157,6 +183,5 @@ class StructureLoss:
             return LossTerms(total, None, regions)
         if edge_label is None:
             raise ValueError("StructureLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
-        background, edge = _full_precision(output.edge_logits).split(1, dim=1)
-        boundary = F.binary_cross_entropy_with_logits(edge - background, edge_label.to(edge.dtype))
+        boundary = _edge_bce(_full_precision(output.edge_logits), edge_label)
         return LossTerms(total + boundary, boundary, regions)

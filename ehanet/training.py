@@ -77,7 +77,7 @@ class _Trainer:
         self.frozen = _freeze(self.encoder, config.freeze_encoder, self.initialisation)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if config.compile else self.model
-        self.loss = build_loss(config.method)
+        self.loss = build_loss(config.method, **config.loss_options)
         self.augment = Augmentation(config.augmentation)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
@@ -119,7 +119,7 @@ class _Trainer:
         row = dict(zip(HISTORY, [self.epoch, self.schedule.last_epoch, float(np.mean(losses)), val_loss, val_dice,
                                  self.optimizer.param_groups[0]["lr"], round(time.time() - started, 3)]))
         self.history.append(row)
-        score = -val_loss if self.config.protocol == "released" else val_dice
+        score = -val_loss if "checkpoint-by-loss" in self.config.defects else val_dice
         if self.best is None or score > self.best["score"]:
             self.best = {"score": score, "epoch": self.epoch, "val_dice": val_dice, "val_loss": val_loss}
             save_checkpoint(self.run_dir / "best.pt", self._state(optimizer=False))
@@ -129,12 +129,10 @@ class _Trainer:
 
     def _step(self, indices: np.ndarray, generator: torch.Generator) -> float:
         images, masks = self._load(indices)
-        if self.config.protocol == "released":
-            edges = released_edge_labels(masks)  # the released loop augments image and mask, never the edge file
-            images, masks = self.augment(images, masks, generator)
-        else:
-            images, masks = self.augment(images, masks, generator)
-            edges = edge_labels(masks, self.config.edge_width)
+        original = masks
+        images, masks = self.augment(images, masks, generator)
+        # the released loop augments image and mask, never the edge file
+        edges = self._edge_labels(original if "edges-unaugmented" in self.config.defects else masks)
         loss = self.loss(self._predict(images), masks, edges).total
         value = loss.item()
         if not math.isfinite(value):
@@ -146,6 +144,9 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         return value
+
+    def _edge_labels(self, masks: Tensor) -> Tensor:
+        return released_edge_labels(masks) if "edges-resized" in self.config.defects else edge_labels(masks, self.config.edge_width)
 
     def _predict(self, images: Tensor):
         images = images.contiguous(memory_format=torch.channels_last)
@@ -162,7 +163,7 @@ class _Trainer:
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
             out = self._predict(images)
-            losses.append(self.loss(out, masks, edge_labels(masks, self.config.edge_width)).total.item())
+            losses.append(self.loss(out, masks, self._edge_labels(masks)).total.item())
             weights.append(len(batch))
             dice.append(dice_per_image(out.logits.float().sigmoid()[:, 0].cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
         return float(np.average(losses, weights=weights)), float(np.concatenate(dice).mean())

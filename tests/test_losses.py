@@ -116,6 +116,17 @@ def test_loss_without_an_edge_branch():
         EHANetLoss()(output(), mask)
 
 
+def test_edge_losses_of_the_ablation():
+    """Two pixels, edge probability 3/4 and 1/4, the first one an edge; Lovasz by its definition."""
+    logits = torch.tensor([[0.0, 0.0], [np.log(3), -np.log(3)]]).view(1, 2, 1, 2).float()
+    label, mask = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+    out = SegmentationOutput(torch.zeros(1, 1, 1, 2), [], logits.softmax(dim=1), logits)
+    expected = {"bce": -np.log(0.75), "dice": 1 - (2 * 0.75 + 1) / (1 + 1 + 1),
+                "lovasz": lovasz_by_definition(logits.softmax(dim=1).numpy(), label[0].numpy())}
+    for name, value in expected.items():
+        assert EHANetLoss(edge_loss=name)(out, mask, label).edge.item() == pytest.approx(value, abs=1e-6), name
+
+
 def test_half_precision_outputs_are_scored_in_float32():
     mask = torch.ones(2, 1, 8, 8)
     assert EHANetLoss()(output(torch.bfloat16), mask, mask).total.dtype == torch.float32

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ehanet import load_run
 from ehanet.checkpoints import load_checkpoint
-from ehanet.config import RunConfig
+from ehanet.config import DEFECTS, RunConfig
 from ehanet.models.registry import _METHODS, register
 from ehanet.training import HISTORY, batches, fit, learning_rate_factor
 
@@ -107,7 +107,7 @@ def test_training_learns(config, tmp_path):
     assert record["best"]["val_dice"] > 0.6
 
 
-@pytest.mark.parametrize("protocol, key", [("corrected", "val_dice"), ("released", "val_loss")])
+@pytest.mark.parametrize("protocol, key", [("corrected", "val_dice"), ("released", "val_loss"), ("checkpoint-by-loss", "val_loss")])
 def test_which_checkpoint_is_kept(config, tmp_path, protocol, key):
     record = fit(RunConfig.from_dict(config.to_dict() | {"epochs": 4, "protocol": protocol}), tmp_path, progress=False)
     history = pd.read_csv(tmp_path / "history.csv")
@@ -144,6 +144,29 @@ def test_released_edges_do_not(config, tmp_path, monkeypatch):
     config = RunConfig.from_dict(config.to_dict() | {"protocol": "released", "augmentation": "flips"})
     pairs = edge_labels_seen(config, tmp_path, monkeypatch)
     assert not all(torch.equal(edge, released_edge_labels(mask)) for mask, edge in pairs)
+
+
+@pytest.mark.parametrize("protocol, resized, augmented", [
+    ("edges-unaugmented", False, False), ("edges-resized", True, True), ("edges-unaugmented+edges-resized", True, False), ("checkpoint-by-loss", False, True)])
+def test_one_defect_at_a_time(config, tmp_path, monkeypatch, protocol, resized, augmented):
+    from ehanet.data.edges import edge_labels, released_edge_labels
+
+    config = RunConfig.from_dict(config.to_dict() | {"protocol": protocol, "augmentation": "flips", "epochs": 1})
+    draw = released_edge_labels if resized else edge_labels
+    pairs = edge_labels_seen(config, tmp_path, monkeypatch)
+    assert all(torch.equal(edge, draw(mask)) for mask, edge in pairs) == augmented
+    # a flip moves an edge but leaves its length: a label of the right kind, whatever its place
+    assert all(edge.sum() == draw(mask).sum() for mask, edge in pairs)
+
+
+def test_defects_of_a_protocol():
+    names = {"corrected": set(), "released": set(DEFECTS), "edges-resized": {"edges-resized"}, "edges-resized+checkpoint-by-loss": {"edges-resized", "checkpoint-by-loss"}}
+    assert {name: set(RunConfig(protocol=name).defects) for name in names} == names
+
+
+def test_a_configuration_of_before_the_loss_options_still_loads(config):
+    old = {key: value for key, value in config.to_dict().items() if key != "loss_options"}
+    assert RunConfig.from_dict(old) == config and not config.differences(RunConfig.from_dict(old))
 
 
 def test_frozen_encoder_keeps_its_parameters_and_moves_its_statistics(config, tmp_path):

@@ -20,6 +20,7 @@ from ehanet.models.pretrained import Pretrained
 from ehanet.models.registry import register
 
 WIDTHS = [32, 64, 96, 128, 160]  # channels of f1..f5, those of MobileViT-S
+VARIANTS = {"released": (), "figure": ("efa", "iem", "ahfa"), "figure-efa": ("efa",), "figure-iem": ("iem",), "figure-ahfa": ("ahfa",)}
 
 
 class EHANet(nn.Module, Pretrained):
@@ -32,17 +33,28 @@ class EHANet(nn.Module, Pretrained):
         efa: False takes the features as they are.
         iem: False drops the edge branch; the head then works on 32 channels and ``edge`` is ``None``.
         ahfa: False takes plain concat + convs with a 1x1 side head in place of each AHFA.
+        variant: "released", or where the paper's figures differ from the released code: "figure" for all of it, "figure-efa" (other convolutions
+            in the gates, see :class:`FigureEFA`), "figure-iem" (the IEM takes the encoder's features before EFA), "figure-ahfa" (the gate's
+            first 1x1 comes before the average) for one module alone.
+
+    Raises:
+        ValueError: an unknown variant, encoder or weights file.
     """
 
     def __init__(self, encoder: str = "mobilevit_s", pretrained: bool = False, encoder_weights: str | Path | None = None,
-                 efa: bool = True, iem: bool = True, ahfa: bool = True):
+                 efa: bool = True, iem: bool = True, ahfa: bool = True, variant: str = "released"):
         super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"variant: {variant!r} is none of {', '.join(VARIANTS)}")
+        as_drawn = VARIANTS[variant]
         self.encoder = build_encoder(encoder, pretrained, encoder_weights)
         self.adapters = level_adapters(self.encoder.channels, WIDTHS)
-        self.efa = nn.ModuleList(EFA(width) if efa else nn.Identity() for width in WIDTHS)
-        block = AHFA if ahfa else PlainAggregation
+        attention = FigureEFA if "efa" in as_drawn else EFA
+        self.efa = nn.ModuleList(attention(width) if efa else nn.Identity() for width in WIDTHS)
+        block = PlainAggregation if not ahfa else FigureAHFA if "ahfa" in as_drawn else AHFA
         self.decoder = nn.ModuleList(block(skip, deep) for skip, deep in zip(WIDTHS[3::-1], WIDTHS[:0:-1]))
         self.iem = IEM(*WIDTHS[:2]) if iem else None
+        self.iem_takes_encoder = "iem" in as_drawn
         self.head = Head(2 * WIDTHS[0] if iem else WIDTHS[0])
 
     def forward(self, images: Tensor) -> SegmentationOutput:
@@ -58,7 +70,7 @@ class EHANet(nn.Module, Pretrained):
         full = resize(deep, size, align_corners=True)
         if self.iem is None:
             return SegmentationOutput(self.head(full), sides)
-        edge_logits, edge_feature = self.iem(f1, f2, size)
+        edge_logits, edge_feature = self.iem(*(features[:2] if self.iem_takes_encoder else (f1, f2)), size)
         logits = self.head(torch.cat([full, edge_feature], dim=1))
         return SegmentationOutput(logits, sides, edge_logits.softmax(dim=1), edge_logits)
 
@@ -84,6 +96,22 @@ class EFA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channel, spatial = self.gates(x)
         return x * channel + x * spatial
+
+
+class FigureEFA(EFA):
+    """EFA with other convolutions in its gates, a plain reading of the paper's figure, which prints no kernel sizes.
+
+    c = sigmoid(1x1 conv C -> C of the global average), each channel from all; s = sigmoid(3x3 conv C -> 1 without bias).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.channel = nn.Conv2d(channels, channels, 1)
+        self.spatial = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
+
+    def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes as in :class:`EFA`."""
+        return self.channel(x.mean(dim=(2, 3), keepdim=True)).sigmoid(), self.spatial(x).sigmoid()
 
 
 class AHFA(nn.Module):
@@ -113,6 +141,15 @@ class AHFA(nn.Module):
         x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
         aggregated = self.short(x) + self.long(x)
         return aggregated, self.side(self.project(aggregated) * self.gate(aggregated))
+
+
+class FigureAHFA(AHFA):
+    """AHFA with the gate in the order of the paper's figure: g = sigmoid(BN(1x1 average(ReLU(BN(1x1 D)))))."""
+
+    def __init__(self, skip: int, deep: int):
+        super().__init__(skip, deep)
+        average, first, *rest = self.gate
+        self.gate = nn.Sequential(first, average, *rest)
 
 
 class PlainAggregation(nn.Module):
@@ -175,6 +212,6 @@ class Head(nn.Sequential):
 
 @register("ehanet", loss=EHANetLoss)
 def ehanet(pretrained: bool = False, encoder: str = "mobilevit_s", encoder_weights: str | Path | None = None,
-           efa: bool = True, iem: bool = True, ahfa: bool = True) -> EHANet:
+           efa: bool = True, iem: bool = True, ahfa: bool = True, variant: str = "released") -> EHANet:
     """EHANet under its registered name."""
-    return EHANet(encoder, pretrained, encoder_weights, efa, iem, ahfa)
+    return EHANet(encoder, pretrained, encoder_weights, efa, iem, ahfa, variant)

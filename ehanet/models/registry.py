@@ -8,7 +8,7 @@ A method of your own needs these lines and nothing else; it then gets a row in e
     def my_net(pretrained=False, width=32):
         return MyNet(width)                    # forward: (B, 3, H, W) in [0, 1] -> SegmentationOutput
 
-A loss is a factory: ``loss()`` returns a callable ``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
+A loss is a factory: ``loss(**options)`` returns a callable ``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ehanet.losses import LogitLoss
 
 @dataclass(frozen=True)
 class Method:
-    """One entry: ``build(pretrained=..., **options)`` gives the network, ``loss()`` its training loss."""
+    """One entry: ``build(pretrained=..., **options)`` gives the network, ``loss(**options)`` its training loss."""
 
     name: str
     build: Callable[..., nn.Module]
-    loss: Callable[[], Callable]
+    loss: Callable[..., Callable]
     note: str = ""  # what deviates from the method's paper; printed under the tables
 
     @property
@@ -36,11 +36,16 @@ class Method:
         """The names of the keyword options that ``build`` takes, besides ``pretrained``."""
         return [name for name in inspect.signature(self.build).parameters if name != "pretrained"]
 
+    @property
+    def loss_options(self) -> list[str]:
+        """The names of the keyword options that ``loss`` takes."""
+        return list(inspect.signature(self.loss).parameters)
+
 
 _METHODS: dict[str, Method] = {}
 
 
-def register(name: str, *, loss: Callable[[], Callable] = LogitLoss, note: str = "") -> Callable:
+def register(name: str, *, loss: Callable[..., Callable] = LogitLoss, note: str = "") -> Callable:
     """Decorator that enters a builder ``f(pretrained=False, **options) -> nn.Module`` under ``name``.
 
     Raises:
@@ -81,13 +86,22 @@ def build_model(name: str, pretrained: bool = False, **options) -> nn.Module:
         ValueError: unknown name or option; the message names the known ones.
     """
     entry = method(name)
-    for option in options:
-        if option not in entry.options:
-            known = ", ".join(entry.options) or "none"
-            raise ValueError(f"model {name!r} has no option {option!r}; its options: {known}")
+    _check_options(f"model {name!r}", options, entry.options)
     return entry.build(pretrained=pretrained, **options)
 
 
-def build_loss(name: str) -> Callable:
-    """The training loss of a registered method, a callable ``(output, mask, edge_label) -> LossTerms``."""
-    return method(name).loss()
+def build_loss(name: str, **options) -> Callable:
+    """The training loss of a registered method, a callable ``(output, mask, edge_label) -> LossTerms``.
+
+    Raises:
+        ValueError: unknown name or option; the message names the known ones.
+    """
+    entry = method(name)
+    _check_options(f"the loss of {name!r}", options, entry.loss_options)
+    return entry.loss(**options)
+
+
+def _check_options(owner: str, given: dict, known: list[str]) -> None:
+    for option in given:
+        if option not in known:
+            raise ValueError(f"{owner} has no option {option!r}; its options: {', '.join(known) or 'none'}")
