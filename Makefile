@@ -5,10 +5,11 @@ WEIGHTS ?=
 SET ?=
 DATASET ?= $(if $(SOURCE),kvasir-seg dsb2018 isic2018 lgg)
 JOBS ?=
+KEEP ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
-export PROFILE SOURCE WEIGHTS SET JOBS INSTALL PYTHON
+export PROFILE SOURCE WEIGHTS SET JOBS KEEP INSTALL PYTHON
 export PYTHONPATH := $(CURDIR)
 
 PY := .venv/bin/python
@@ -23,6 +24,7 @@ help:
 	@echo "                    WEIGHTS=folder    encoder weights (default: SOURCE/../weights where there is one)"
 	@echo "                    SET='key=value'   override settings of the profile, into reports/PROFILE-.../"
 	@echo "                    JOBS=n            processor cores to use (default: all)"
+	@echo "                    KEEP=1            keep finished runs that the report holds with their predictions, whatever code made them"
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
 	@echo "make readme       the results table of the README again, from the tables of PROFILE"
@@ -42,10 +44,10 @@ $(ENVIRONMENT):
 	@touch $@
 
 paper: $(ENVIRONMENT)
-	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"
+	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP"
 
 plan: $(ENVIRONMENT)
-	@$(PY) -m workflow.paper plan --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"
+	@$(PY) -m workflow.paper plan --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP"
 
 report: $(ENVIRONMENT)
 	@$(PY) -m workflow.paper report --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS"

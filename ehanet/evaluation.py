@@ -6,20 +6,22 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ehanet.data import Dataset
 from ehanet.inference import predict_run
 from ehanet.metrics import score_masks, score_volumes
 from ehanet.metrics.released import score_choice
+from ehanet.predictions import predictions_path, read_predictions, write_predictions
 from ehanet.records import read_record, write_record
 
 
 def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], absent: list[dict] = ()) -> pd.DataFrame:
-    """Score the test split with every run and write ``reports``/scores/<data set>/ anew, all of it or nothing.
+    """Score the test split with every run and write ``reports``/scores/<data set>/ and ``reports``/predictions/<data set>/ anew, all or nothing.
 
     The folder gets <label>__seed<k>.csv with a .json record each, score_choice.csv (the same predictions under other evaluations), volumes.csv where
     images form volumes, and methods.json: the rows of the data set's tables in order,
@@ -27,47 +29,64 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
 
     Args:
         runs: folder of the data set's runs, <label>/seed<k>/ below it.
-        rows: ``{"method", "label", "seed"}`` of each finished run. absent: ``{"method", "label", "reason"}``.
+        rows: ``{"method", "label", "seed"}`` of each finished run; with ``"kept": True`` the record and the maps that the report holds already
+            stand for a run that is no longer there. absent: ``{"method", "label", "reason"}``.
 
     Returns:
         All scores, with the columns label and seed in front.
     """
-    target = Path(reports) / "scores" / data.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{data.name}-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{data.name}-"))
-    try:
-        tables = [_score(data, Path(runs) / row["label"] / f"seed{row['seed']}", folder, row) for row in rows]
+    reports = Path(reports)
+    with _replaced(reports / "predictions" / data.name) as maps, _replaced(reports / "scores" / data.name) as folder:
+        tables = [_score(data, Path(runs), reports, folder, maps, row) for row in rows]
         for index, name in enumerate(("score_choice.csv", "volumes.csv"), start=1):
             if parts := [table[index] for table in tables if table[index] is not None]:
                 pd.concat(parts, ignore_index=True).to_csv(folder / name, index=False, float_format="%.6g")
         (folder / "methods.json").write_text(json.dumps(_methods(rows, absent), indent=1) + "\n")
+    return pd.concat([table[0] for table in tables], ignore_index=True)
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of ``target`` when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        yield folder
         folder.chmod(0o755)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return pd.concat([table[0] for table in tables], ignore_index=True)
 
 
-def _score(data: Dataset, run_dir: Path, folder: Path, row: dict) -> tuple[pd.DataFrame, ...]:
-    """Write the scores of a run and their record; returns them, what the choice of score does, and the scores of whole volumes (None
-    where every image is a group of its own)."""
-    run = read_record(run_dir / "record.json")
-    with np.load(predict_run(run_dir, data)) as predictions:
-        ids, probabilities = predictions["ids"].tolist(), predictions["probabilities"].astype(np.float32)
+def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, row: dict) -> tuple[pd.DataFrame, ...]:
+    """Write the maps of a run, their scores and the record; returns the scores, what the choice of score does, and the scores of whole
+    volumes (None where every image is a group of its own). All are of the stored maps, so that they can be computed again from them."""
+    name, place = f"{row['label']}__seed{row['seed']}", f"{row['label']}/seed{row['seed']}"
+    if row.get("kept"):
+        run = read_record(reports / "runs" / data.name / place / "record.json")
+        found = read_predictions(predictions_path(reports, data.name, row["label"], row["seed"]))
+        if found.run != run["id"] or run["data"]["content"] != data.manifest["content"]:
+            raise ValueError(f"{reports}: the kept predictions of {name} are of another run or of other images than {data.name}; "
+                             "run make paper without KEEP")
+    else:
+        run = read_record(runs / place / "record.json")
+        found = predict_run(runs / place, data)
+    write_predictions(maps / f"{name}.npz", found)
+    stored = read_predictions(maps / f"{name}.npz")
+    ids, probabilities = stored.ids, stored.probabilities
     place = {image: index for index, image in enumerate(data.ids)}
     indices = [place[image] for image in ids]
     labels, groups = data.masks[indices], [data.groups[index] for index in indices]
     scores = score_masks(probabilities, labels, ids=ids, groups=groups)
     choice = score_choice(probabilities, labels, ids)
     volumes = score_volumes(probabilities, labels, groups, ids) if len(set(groups)) < len(ids) else None
-    name = f"{row['label']}__seed{row['seed']}"
     scores.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"],
-                 data=data.manifest, encoder=run["encoder"], inputs=[run["id"]], warnings=run["warnings"],
-                 run="/".join(run_dir.parts[-4:]))
+                 data=data.manifest, encoder=run["encoder"], inputs=[run["id"]], trained_at=run["code"]["commit"], warnings=run["warnings"],
+                 run="/".join([*runs.parts[-2:], row["label"], f"seed{row['seed']}"]))
     own = {"label": row["label"], "seed": row["seed"]}
     return scores.assign(**own), choice.assign(**own), None if volumes is None else volumes.assign(**own)
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.data import Dataset
 from ehanet.devices import find_device
-from ehanet.files import write_atomically
+from ehanet.predictions import Predictions
+from ehanet.records import read_record
 
 
 def predict(model: nn.Module, images, size: int | None = None, batch_size: int = 16, flips: bool = False):
@@ -54,12 +55,9 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int =
     return np.stack(results) if same else results
 
 
-def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batch_size: int = 32) -> Path:
-    """Predict a split with a run's best checkpoint, in float32, into ``run_dir/predictions.npz``; returns its path.
-
-    The file holds ``ids``, ``probabilities`` float16 (N, H, W) and, where the network has an edge branch, ``edges``
-    float16 (N, H, W), the probability of the edge.
-    """
+@torch.no_grad()
+def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batch_size: int = 32) -> Predictions:
+    """Predict a split of a data set with a finished run's best checkpoint, in float32."""
     run_dir = Path(run_dir)
     model, config = restore_model(load_checkpoint(run_dir / "best.pt"))
     device = find_device(config.device)
@@ -68,23 +66,14 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
     if len(indices) == 0:
         raise ValueError(f"{dataset.name}: the {split} split is empty; nothing to predict")
     probabilities, edges = [], []
-    with torch.no_grad():
-        for start in range(0, len(indices), batch_size):
-            batch = np.ascontiguousarray(dataset.images[indices[start:start + batch_size]])
-            out = model(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255)
-            probabilities.append(out.logits.sigmoid()[:, 0].half().cpu().numpy())
-            if out.edge is not None:
-                edges.append(out.edge[:, 1].half().cpu().numpy())
-    arrays = {"ids": np.array([dataset.ids[index] for index in indices]), "probabilities": np.concatenate(probabilities)}
-    if edges:
-        arrays["edges"] = np.concatenate(edges)
-
-    def write(path: Path) -> None:
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_atomically(run_dir / "predictions.npz", write)
-    return run_dir / "predictions.npz"
+    for start in range(0, len(indices), batch_size):
+        batch = np.ascontiguousarray(dataset.images[indices[start:start + batch_size]])
+        out = model(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255)
+        probabilities.append(out.logits.sigmoid()[:, 0].float().cpu().numpy())
+        if out.edge is not None:
+            edges.append(out.edge[:, 1].float().cpu().numpy())
+    return Predictions([dataset.ids[index] for index in indices], np.concatenate(probabilities), np.concatenate(edges) if edges else None,
+                       read_record(run_dir / "record.json")["id"])
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import pandas as pd
 from ehanet.data import Dataset
 from ehanet.metrics import score_masks
 from ehanet.metrics.released import score_choice
+from ehanet.predictions import Predictions, predictions_path, write_predictions
 from ehanet.records import write_record
 
 
@@ -55,8 +56,8 @@ def blur_prediction(masks: np.ndarray, error: float, seed: int) -> np.ndarray:
 
 
 def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,), absent=(), encoder: str = "random, trained", **settings) -> Path:
-    """``root``/reports and ``root``/runs of finished, scored runs; ``methods``: label -> size of its mistakes. Returns the reports folder."""
-    reports, runs, test = root / "reports", root / "runs", data.splits["test"]
+    """``root``/reports of finished, scored runs; ``methods``: label -> size of its mistakes. Returns the reports folder."""
+    reports, test = root / "reports", data.splits["test"]
     scores = reports / "scores" / data.name
     scores.mkdir(parents=True, exist_ok=True)
     known = ("unet-32", "unet", "lanet", "pranet", "ehanet")
@@ -80,9 +81,7 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
             write_record(scores / f"{label}__seed{seed}.json", "scores", config=config, seed=seed, data=data.manifest, encoder=run["encoder"],
                          inputs=[run["id"]], warnings=run["warnings"])
             choices.append(score_choice(probabilities, data.masks[test], ids).assign(label=label, seed=seed))
-            place = runs / data.name / label / f"seed{seed}"
-            place.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(place / "predictions.npz", ids=np.array(ids), probabilities=probabilities.astype(np.float16))
+            write_predictions(predictions_path(reports, data.name, label, seed), Predictions(ids, probabilities, None, run["id"]))
         listing.append({"method": method, "label": label, "seeds": list(seeds), "reason": ""})
     listing += [{"method": "pranet", "label": label, "seeds": [], "reason": reason} for label, reason in absent]
     (scores / "methods.json").write_text(json.dumps(listing))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.predictions import Predictions, predictions_path, write_predictions
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_scatter, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
@@ -32,7 +33,7 @@ def made(tmp_path_factory):
 def draw(root, data, reports):
     data_sheet(data, reports / "data")
     comparison(reports, data.name)
-    side_by_side(data, root / "runs" / data.name, reports)
+    side_by_side(data, reports)
     training_overview(reports, data.name)
     pd.DataFrame({"label": list(METHODS_HERE), "parameters": [5.9e6, 8.6e6, 5e6], "gmac": [4.05, 16.0, 3.9]}).to_csv(reports / "tables/cost.csv", index=False)
     cost_scatter(reports, data.name)
@@ -125,13 +126,13 @@ def test_methods_are_told_apart():
 def test_predictions_of_other_images_are_refused(made, tmp_path):
     root, data, _ = made
     reports = make_reports(tmp_path, data, {"ehanet": 0.1})
-    path = tmp_path / "runs/phantom-polyp/ehanet/seed0/predictions.npz"
-    np.savez_compressed(path, ids=np.array(["elsewhere"]), probabilities=np.zeros((1, 32, 32), np.float16))
+    path = predictions_path(reports, data.name, "ehanet", 0)
+    write_predictions(path, Predictions(["elsewhere"], np.zeros((1, 32, 32)), None, "0"))
     with pytest.raises(ValueError, match="was made from other images than phantom-polyp"):
-        side_by_side(data, tmp_path / "runs/phantom-polyp", reports)
+        side_by_side(data, reports)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="predictions.npz not found"):
-        side_by_side(data, tmp_path / "runs/phantom-polyp", reports)
+    with pytest.raises(FileNotFoundError, match="ehanet__seed0.npz not found"):
+        side_by_side(data, reports)
     assert not (reports / "figures").exists()
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.download import download_dataset, missing_archives
-from ehanet.profiles import Profile, load_profile
+from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
-from workflow.plan import Step, make_plan, to_run, write_plan
+from workflow.plan import OUTPUTS, Step, make_plan, to_run, write_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 250e6  # checkpoints and probability maps of one training, generously
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="folder of encoder weights; default: weights beside the source folder")
     parser.add_argument("--set", default="", dest="overrides", help="'key=value ...' in place of the profile's settings")
     parser.add_argument("--jobs", default="", help="processor cores to use; default: all")
+    parser.add_argument("--keep", default="", help="anything: keep the finished runs that the report holds")
     options = parser.parse_args(arguments)
     try:
         if options.jobs and not options.jobs.isdigit() or options.jobs == "0":
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
         if options.command == "report":
             return report(profile)
-        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan")
+        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan", keep=bool(options.keep))
     except (ValueError, OSError, StepError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -54,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False) -> int:
-    """Plan, explain and run a profile; with ``only_plan`` nothing is changed."""
+def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False, keep: bool = False) -> int:
+    """Plan, explain and run a profile; with ``only_plan`` nothing is changed, with ``keep`` no run that the report holds is trained again."""
     page = f"reports/{profile.name}/index.html"
     with _Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for name in profile.datasets if name in CATALOGUE}
@@ -66,7 +67,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         _check_disk(Path("."), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
         for name in downloads:
             download_dataset(name)
-        steps = make_plan(profile, source)
+        steps = make_plan(profile, source, keep)
         reasons = to_run(steps)
         if not reasons:
             print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
@@ -92,6 +93,9 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
 def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
     """Remove from the report the runs and notebooks of methods that the profile has no more: figures would show them."""
     reports, wanted = Path("reports", profile.name), {path for step in steps.values() for path in step.outputs}
+    for run in profile.runs:
+        names = {"dataset": dataset_key(run.dataset), "label": run.label, "seed": f"seed{run.seed}"}
+        wanted |= {str(reports / pattern.format(**names)) for pattern in OUTPUTS["train"]}
     for record in reports.glob("runs/*/*/seed*/record.json"):
         if str(record) not in wanted:
             shutil.rmtree(record.parent)

@@ -16,7 +16,9 @@ from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest, module_hashes, notebook_hashes
+from ehanet.predictions import predictions_path
 from ehanet.profiles import Profile, dataset_key, is_phantom
+from ehanet.records import read_record
 from ehanet.steps import check_parameters, known_parameters
 
 NOTEBOOKS = Path("notebooks/steps")
@@ -80,8 +82,11 @@ class Step:
         return next((Path(path) for path in self.outputs if path.endswith(".ipynb")), None)
 
 
-def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
+def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[str, Step]:
     """Every step of a profile, in order; reads sources and code, changes nothing.
+
+    Args:
+        keep: runs of the same settings whose record and predictions the report holds are not trained again, whatever code made them.
 
     Raises:
         FileNotFoundError, ValueError: a data set's archives are missing, a module or notebook cannot be read.
@@ -104,18 +109,21 @@ def make_plan(profile: Profile, source: str | None) -> dict[str, Step]:
             return step.id
 
         before = {"data": add("data", common, [], files)}
-        trained = []
+        trained, rows = [], []
         for run in runs:
             place = f"{key}/{run.label}/seed{run.seed}"
+            rows.append({"method": run.method, "label": run.label, "seed": run.seed})
+            if keep and is_kept(reports, key, run):
+                rows[-1]["kept"] = True
+                continue
             parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
                           "report_dir": f"{reports}/runs/{place}"}
             trained.append(add("train", parameters, [], files + _weights(run, profile.weights), label=run.label, seed=f"seed{run.seed}"))
-        rows = [{"method": run.method, "label": run.label, "seed": run.seed} for run in runs]
         absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset]
-        if trained:
+        if rows:
             before["evaluate"] = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained)
             add("compare", {"dataset": key, "reports": reports}, [before["evaluate"]])
-            add("pictures", {**common, **folders}, [before["evaluate"]])
+            add("pictures", common, [before["evaluate"]])
         for study, (datasets, own) in profile.studies.items():
             needed = NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
@@ -132,6 +140,16 @@ def _study_parameters(study: str, given: dict, own: dict) -> dict:
     parameters = {name: value for name, value in given.items() if name in known} | own
     check_parameters(notebook_of(study), parameters)
     return parameters
+
+
+def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
+    """Whether the report holds a finished run of these settings with its predictions."""
+    try:
+        record = read_record(Path(reports, "runs", dataset, run.label, f"seed{run.seed}", "record.json"))
+        same = not run.differences(RunConfig.from_dict(record["config"]))
+    except (OSError, ValueError, KeyError):
+        return False
+    return same and predictions_path(reports, dataset, run.label, run.seed).is_file()
 
 
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step]) -> None:
@@ -216,7 +234,9 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
              "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
     outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in OUTPUTS[kind]]
     if kind == "evaluate":
-        outputs += [f"reports/{profile}/scores/{names['dataset']}/{row['label']}__seed{row['seed']}.csv" for row in parameters["rows"]]
+        for row in parameters["rows"]:
+            outputs += [f"reports/{profile}/{folder}/{names['dataset']}/{row['label']}__seed{row['seed']}.{suffix}"
+                        for folder, suffix in (("scores", "csv"), ("predictions", "npz"))]
     return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{STAMPS[kind].format(**names)}",
                 [step.id for step in upstream], code, parts)
 

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise, dice_per_image
+from ehanet.predictions import predictions_path, read_predictions
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import BACKGROUND, FAINT, FOUND, INK, MISSED, MUTED, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
@@ -29,28 +30,25 @@ class _Column(NamedTuple):
     reference: bool
 
 
-def side_by_side(data: Dataset, runs: str | Path, reports: str | Path) -> Path:
+def side_by_side(data: Dataset, reports: str | Path) -> Path:
     """Draw figures/side_by_side_<data set> and return the PNG's path.
 
     Rows are test images chosen by the reference's Dice (best, quartiles, worst), columns the image, the truth and every method
     that methods.json names, with its first seed; the Dice of each cell is printed below it.
 
-    Args:
-        runs: folder with <label>/seed<k>/predictions.npz, keys ids and probabilities (N, H, W).
-
     Raises:
         FileNotFoundError, ValueError: predictions are missing, or hold images that the data set does not have.
     """
-    reports, runs = Path(reports), Path(runs)
+    reports = Path(reports)
     rows = [row for row in read_results(reports, data.name) if row.frames]
     reference = find_reference(rows)
     place = {image: index for index, image in enumerate(data.ids)}
-    ids, probabilities = _read_predictions(runs, reference, data)
+    ids, probabilities = _read_predictions(reports, reference, data)
     labels = data.masks[[place[image] for image in ids]].astype(bool)
     chosen = choose_by_dice(dice_per_image(probabilities, labels), labels)
     shown = [ids[index] for index in chosen]
     indices = [place[image] for image in shown]
-    columns = [_column(runs, row, data, shown, indices, row is reference) for row in [reference, *(row for row in rows if row is not reference)]]
+    columns = [_column(reports, row, data, shown, indices, row is reference) for row in [reference, *(row for row in rows if row is not reference)]]
     mark, path = mark_of(rows), reports / "figures" / f"side_by_side_{data.name}"
     record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest,
                          inputs=[row.records[0]["id"] for row in rows])
@@ -73,23 +71,20 @@ def choose_by_dice(dice: np.ndarray, labels: np.ndarray) -> list[int]:
     return [int(ranked[place]) for place in dict.fromkeys(places)]
 
 
-def _read_predictions(runs: Path, row: Result, data: Dataset) -> tuple[list[str], np.ndarray]:
-    path = runs / row.label / f"seed{row.seeds[0]}" / "predictions.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run the evaluation step of {data.name} again")
-    with np.load(path) as file:
-        ids, probabilities = file["ids"].tolist(), file["probabilities"]
-    unknown = set(ids) - set(data.ids)
-    if unknown or probabilities.shape[1:] != data.masks.shape[1:]:
+def _read_predictions(reports: Path, row: Result, data: Dataset) -> tuple[list[str], np.ndarray]:
+    path = predictions_path(reports, data.name, row.label, row.seeds[0])
+    stored = read_predictions(path)
+    ids, probabilities = stored.ids, stored.probabilities
+    if set(ids) - set(data.ids) or probabilities.shape[1:] != data.masks.shape[1:]:
         raise ValueError(f"{path} was made from other images than {data.name} at {data.masks.shape[1]} pixels; run the evaluation step again")
     return ids, probabilities
 
 
-def _column(runs: Path, row: Result, data: Dataset, shown: list[str], indices: list[int], reference: bool) -> _Column:
-    ids, probabilities = _read_predictions(runs, row, data)
+def _column(reports: Path, row: Result, data: Dataset, shown: list[str], indices: list[int], reference: bool) -> _Column:
+    ids, probabilities = _read_predictions(reports, row, data)
     missing = set(shown) - set(ids)
     if missing:
-        raise ValueError(f"{runs / row.label}: no prediction of {min(missing)}; run the evaluation step again")
+        raise ValueError(f"{row.label}: no prediction of {min(missing)}; run the evaluation step again")
     probabilities = probabilities[[ids.index(image) for image in shown]]
     return _Column(look(row.label, row.method).title, binarise(probabilities), dice_per_image(probabilities, data.masks[indices]), reference)
 

@@ -55,6 +55,13 @@ def setting_notes(rows: list[Result]) -> list[str]:
         notes.append(f"Away from EHANet's released recipe (in brackets): {'; '.join(away)}.")
     if common([row.config.get("protocol") for row in rows]) == "corrected":
         notes.append("Protocol: corrected (edge labels from the augmented mask, checkpoint by validation Dice).")
+    versions: dict[str, list[str]] = {}
+    for row in rows:
+        for record in row.records:
+            versions.setdefault(str(record.get("trained_at"))[:7], []).append(look(row.label, row.method).title)
+    if len(versions) > 1:
+        told = "; ".join(f"{version} ({', '.join(dict.fromkeys(titles))})" for version, titles in versions.items())
+        notes.append(f"Trained with several versions of the code, by commit: {told}.")
     warnings = Counter(warning for row in rows for warning in dict.fromkeys(w for record in row.records for w in record.get("warnings", []))
                        if not warning.startswith("encoder:"))  # every row says its encoder
     notes += [f"Warning: {warning}" + ("." if count == len(rows) else f" ({count} of {len(rows)} rows).") for warning, count in warnings.items()]

@@ -1,0 +1,86 @@
+"""Stored probability maps: small, exact about the decision, refused when damaged; runs that a report holds are kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.evaluation import evaluate_runs
+from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from ehanet.profiles import load_profile
+from workflow.plan import make_plan
+
+
+@given(arrays(np.float32, (1, 4, 5), elements=st.floats(0, 1, width=32) | st.sampled_from([0.5, np.nextafter(np.float32(0.5), np.float32(1))])))
+def test_the_decision_survives_storage(tmp_path_factory, probabilities):
+    path = tmp_path_factory.mktemp("maps") / "p.npz"
+    write_predictions(path, Predictions(["a"], probabilities, 1 - probabilities, "run"))
+    stored = read_predictions(path)
+    assert ((stored.probabilities > 0.5) == (probabilities > 0.5)).all()
+    assert np.abs(stored.probabilities - probabilities).max() <= 1 / 255 and np.abs(stored.edges - (1 - probabilities)).max() <= 1 / 255
+    assert (stored.ids, stored.run, stored.probabilities.dtype) == (["a"], "run", np.float32)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", None])
+def test_damaged_maps_are_named(tmp_path, content):
+    path = tmp_path / "maps.npz"
+    np.savez(path, ids=np.array(["a"])) if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match="maps.npz is damaged"):
+        read_predictions(path)
+
+
+ROWS = [{"method": "ehanet", "label": "ehanet", "seed": 0, "kept": True}]
+
+
+def test_a_kept_run_is_scored_again_from_its_maps(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    path = reports / "scores" / data.name / "ehanet__seed0.csv"
+    before, maps = pd.read_csv(path), predictions_path(reports, data.name, "ehanet", 0).read_bytes()
+    evaluate_runs(data, tmp_path / "nowhere", reports, ROWS)
+    pd.testing.assert_frame_equal(pd.read_csv(path)[["image", "dice", "hd95"]], before[["image", "dice", "hd95"]])
+    assert read_predictions(predictions_path(reports, data.name, "ehanet", 0)).ids == before["image"].tolist() and maps
+    assert json.loads((reports / "scores" / data.name / "methods.json").read_text())[0]["seeds"] == [0]
+
+
+def test_maps_of_another_run_are_not_kept(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    path = predictions_path(reports, data.name, "ehanet", 0)
+    stored = read_predictions(path)
+    write_predictions(path, Predictions(stored.ids, stored.probabilities, None, "another"))
+    before = (reports / "scores" / data.name / "ehanet__seed0.csv").read_bytes()
+    with pytest.raises(ValueError, match="kept predictions of ehanet__seed0 are of another run"):
+        evaluate_runs(data, tmp_path / "nowhere", reports, ROWS)
+    assert (reports / "scores" / data.name / "ehanet__seed0.csv").read_bytes() == before
+    assert not [left for left in reports.rglob(".*")]
+
+
+def test_keep_trains_only_what_the_report_lacks(tmp_path, monkeypatch):
+    root = Path(__file__).parent.parent
+    for name in ("ehanet", "notebooks", "workflow"):
+        (tmp_path / name).symlink_to(root / name)
+    monkeypatch.chdir(tmp_path)
+    data = make_dataset()
+    make_reports(tmp_path, data, {"ehanet": 0.1})
+    (tmp_path / "reports").rename(tmp_path / "own")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "own").rename(tmp_path / "reports" / "own")
+    config = json.loads(next((tmp_path / "reports/own/runs").rglob("record.json")).read_text())["config"]
+    settings = {key: value for key, value in config.items() if key not in ("method", "label", "dataset", "seed")}
+    profile = {"title": "t", "datasets": [data.name], "methods": ["ehanet", "unet-32"], "seeds": [0], **settings}
+    (tmp_path / "own.yaml").write_text(json.dumps(profile))
+
+    def trained(keep: bool) -> set[str]:
+        return {step for step in make_plan(load_profile("own", folder=tmp_path), None, keep) if step.startswith("train/")}
+
+    both = {f"train/{data.name}/{label}/seed0" for label in ("ehanet", "unet-32")}
+    assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
+    (tmp_path / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
+    assert trained(True) == both
