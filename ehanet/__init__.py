@@ -14,10 +14,13 @@ _HOMES = {
     "load_run": "ehanet.runs",
     "predict": "ehanet.inference",
 }
-__all__ = ["EHANet", "__version__", "build_model", "list_models", "load_run", "predict"]
+_MODULES = ("explain",)  # offered whole
+__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict"]
 
 
 def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f"ehanet.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'ehanet' has no attribute {name!r}; it offers {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)

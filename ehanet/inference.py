@@ -35,7 +35,7 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int =
     Raises:
         ValueError: values outside [0, 1], NaN, or another shape; the message says which image.
     """
-    arrays = [_as_rgb(image, name) for name, image in _enumerate(images)]
+    arrays = [as_rgb(image, name) for name, image in _enumerate(images)]
     size = size or getattr(model, "input_size", None)
     model.eval()
     parameter = next(model.parameters(), torch.zeros(1))
@@ -96,7 +96,7 @@ def _enumerate(images) -> list[tuple[str, object]]:
     return [(str(image) if isinstance(image, (str, Path)) else f"image {index}", image) for index, image in enumerate(images)]
 
 
-def _as_rgb(image, name: str) -> np.ndarray:
+def as_rgb(image, name: str) -> np.ndarray:
     """Any accepted image -> float32 (H, W, 3) in [0, 1]."""
     if isinstance(image, (str, Path)):
         image = _read(Path(image))
