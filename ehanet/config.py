@@ -33,6 +33,9 @@ class RunConfig:
         schedule: of ``learning_rate``: "constant", "cosine" (5 % linear warm-up, then to zero), or "one-cycle".
         pretrained, encoder, encoder_weights: as in ``build_model``, where the method has an encoder.
         freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
+        epoch_images: images of an epoch, drawn anew each time, the same number from each part of a union of data sets; 0: every image once.
+        ema: decay of the moving average of weights and batch statistics that is validated and kept in place of the last ones, as in
+            0.999; it starts faster, min(ema, (1 + step) / (10 + step)); 0: none.
         edge_width: side of the square that draws the edge label, odd, in pixels.
         precision: "auto" takes bfloat16 where the device computes it fast, else float32; losses are float32 always.
         device: "auto", or a torch device such as "cuda:0", "mps", "cpu".
@@ -58,6 +61,8 @@ class RunConfig:
     encoder_weights: str | None = None
     freeze_encoder: str = "never"
     edge_width: int = 3
+    epoch_images: int = 0
+    ema: float = 0.0
     precision: str = "auto"
     compile: bool = False
     device: str = "auto"
@@ -78,6 +83,10 @@ class RunConfig:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
         if self.edge_width < 3 or self.edge_width % 2 == 0:
             raise ValueError(f"edge_width: must be odd and at least 3, got {self.edge_width}")
+        if self.epoch_images < 0 or self.epoch_images == 1:
+            raise ValueError(f"epoch_images: must be 0 or at least 2, got {self.epoch_images}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema: must be at least 0 and below 1, got {self.ema}")
         if self.size < 32:
             raise ValueError(f"size: must be at least 32 pixels, got {self.size}")
         if not self.label:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ehanet.checkpoints import load_checkpoint, save_checkpoint
@@ -21,6 +22,7 @@ from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
+from ehanet.data.joint import balanced_draw
 from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory
 from ehanet.files import write_atomically, write_json
 from ehanet.metrics.regions import dice_per_image
@@ -77,20 +79,29 @@ class _Trainer:
         self.frozen = _freeze(self.encoder, config.freeze_encoder, self.initialisation)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if config.compile else self.model
+        self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema), use_buffers=True) if config.ema else None
         self.loss = build_loss(config.method, **config.loss_options)
         self.augment = Augmentation(config.augmentation)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(trained, lr=config.learning_rate, weight_decay=config.weight_decay,
                                    fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: learning_rate_factor(config.schedule, step / self.total_steps))
+        total = self.total_steps
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
         self.epoch, self.history, self.best = 0, [], None
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return max(1, self.config.epochs * len(batches(np.arange(len(self.dataset.splits["train"])), self.config.batch_size)))
+        return max(1, self.config.epochs * len(batches(self._order(np.random.default_rng(0)), self.config.batch_size)))
+
+    def _order(self, random: np.random.Generator) -> np.ndarray:
+        """The training images of one epoch."""
+        train = self.dataset.splits["train"]
+        if not self.config.epoch_images:
+            return random.permutation(train)
+        sizes = self.dataset.manifest.get("parts", {self.dataset.name: len(self.dataset.ids)})
+        return balanced_draw(train, list(sizes.values()), self.config.epoch_images, random)
 
     def resume(self) -> None:
         """Go on from last.pt where there is one of the same configuration; else start and write the configuration."""
@@ -101,6 +112,8 @@ class _Trainer:
         state = load_checkpoint(last)
         _same_configuration(self.config, state["config"], self.run_dir)
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.history, self.best = state["epoch"], state["history"], state["best"]
@@ -109,7 +122,7 @@ class _Trainer:
         """Train one epoch, validate, write best.pt when it is the best so far, then last.pt; returns the history's row."""
         started = time.time()
         random = np.random.SeedSequence([self.config.seed, self.epoch]).generate_state(3)
-        order = np.random.default_rng(random[0]).permutation(self.dataset.splits["train"])
+        order = self._order(np.random.default_rng(random[0]))
         generator = torch.Generator().manual_seed(int(random[1]))
         torch.manual_seed(int(random[2]))  # dropout
         self.model.train()
@@ -143,26 +156,29 @@ class _Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return value
 
     def _edge_labels(self, masks: Tensor) -> Tensor:
         return released_edge_labels(masks) if "edges-resized" in self.config.defects else edge_labels(masks, self.config.edge_width)
 
-    def _predict(self, images: Tensor):
+    def _predict(self, images: Tensor, model: nn.Module | None = None):
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.forward(images)
+            return (model or self.forward)(images)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         """Mean loss over batches, and mean per-image Dice, of the validation split."""
         self.model.eval()
+        averaged = self.average and self.average.module.eval()
         losses, dice, weights = [], [], []
         indices = self.dataset.splits["val"]
         for start in range(0, len(indices), 2 * self.config.batch_size):
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
-            out = self._predict(images)
+            out = self._predict(images, averaged)
             losses.append(self.loss(out, masks, self._edge_labels(masks)).total.item())
             weights.append(len(batch))
             dice.append(dice_per_image(out.logits.float().sigmoid()[:, 0].cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
@@ -176,8 +192,11 @@ class _Trainer:
         return images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float()
 
     def _state(self, optimizer: bool) -> dict:
-        state = {"model": self.model.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
+        kept = self.model if optimizer or self.average is None else self.average.module
+        state = {"model": kept.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
                  "encoder": getattr(self.encoder, "name", None)}
+        if optimizer and self.average is not None:
+            state["average"] = self.average.state_dict()
         if optimizer:
             state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history}
         return state
@@ -237,6 +256,17 @@ def learning_rate_factor(schedule: str, progress: float) -> float:
         return low + (1 - low) * ((1 - math.cos(math.pi * rise)) / 2 if schedule == "one-cycle" else rise)
     fall = min(1.0, (progress - warm_up) / (1 - warm_up))
     return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
+
+
+def _moving_average(decay: float):
+    """What :class:`AveragedModel` does with an average, the new value and the number of steps before."""
+
+    def update(average: Tensor, value: Tensor, steps: Tensor) -> Tensor:
+        if not average.is_floating_point():
+            return value
+        return torch.lerp(average, value, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    return update
 
 
 def _freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:

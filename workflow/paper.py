@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from ehanet.data.cache import cache_root
-from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.catalogue import CATALOGUE, parts_of
 from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
@@ -59,7 +59,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
     """Plan, explain and run a profile; with ``only_plan`` nothing is changed, with ``keep`` no run that the report holds is trained again."""
     page = f"reports/{profile.name}/index.html"
     with _Lock(profile.name) as lock:
-        downloads = {} if source else {name: missing_archives(name) for name in profile.datasets if name in CATALOGUE}
+        downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
         downloads = {name: archives for name, archives in downloads.items() if archives}
         _explain_downloads(profile, downloads)
         if only_plan and downloads:
@@ -179,7 +179,7 @@ def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
     if len(reasons) > SHOWN:
         print(f"  and {len(reasons) - SHOWN} more")
     _check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"{len(new)} trainings and the report")
-    _check_disk(cache_root(), sum(_cache_bytes(profile, name) for name in profile.datasets), "decoded images")
+    _check_disk(cache_root(), sum(_cache_bytes(profile, part) for name in profile.datasets for part in parts_of(name)), "decoded images")
     sys.stdout.flush()
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ehanet.config import RunConfig, find_weights
-from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.catalogue import CATALOGUE, UNIONS, parts_of
 from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest, module_hashes, notebook_hashes
@@ -99,8 +99,8 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
     for dataset in profile.datasets:
         key, runs = dataset_key(dataset), profile.runs_on(dataset)
         files = source_files(dataset, source)
-        code = {"methods": sorted({run.method for run in runs}), "without": [] if is_phantom(dataset) else ["ehanet.data.phantoms"]}
-        common = {"dataset": dataset, "size": profile.size, "source": source if dataset in CATALOGUE else None, "reports": reports}
+        code = {"methods": sorted({run.method for run in runs}), "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
+        common = {"dataset": dataset, "size": profile.size, "source": source if any(part in CATALOGUE for part in parts_of(dataset)) else None, "reports": reports}
         folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
 
         def add(kind: str, parameters: dict, upstream: list[str], files=(), **names) -> str:
@@ -170,6 +170,8 @@ def read_plan(path: str | Path) -> dict[str, Step]:
 
 def source_files(dataset: str, source: str | None) -> list[dict]:
     """Name, bytes and sha256 of each file that a data set is read from, its split file included; none for phantoms."""
+    if dataset in UNIONS:
+        return [file for part in UNIONS[dataset] for file in source_files(part, source)]
     if is_phantom(dataset):
         return []
     if dataset in CATALOGUE:

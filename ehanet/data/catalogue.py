@@ -130,3 +130,15 @@ CATALOGUE: dict[str, Entry] = {
         ),
     )
 }
+
+PHANTOM_NAMES = ("phantom-polyp", "phantom-nuclei", "phantom-lesion", "phantom-glioma")
+# Several data sets as one, to train one network on all: each part keeps its own split.
+UNIONS: dict[str, tuple[str, ...]] = {
+    "universal": (*CATALOGUE, *PHANTOM_NAMES),
+    "universal-phantoms": PHANTOM_NAMES,
+}
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The data sets that ``name`` is made of: those of a union, else itself."""
+    return UNIONS.get(name, (name,))

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 
 from ehanet.data.archives import archive_stem, open_source
 from ehanet.data.cache import entry_folder, read_entry, write_entry
-from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.catalogue import CATALOGUE, UNIONS
 from ehanet.data.importers import IMPORTERS, OWN, VERSION, Importer, Row, decode_sample, find_samples, natural_key
+from ehanet.data.joint import join
 from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.data.splits import resolve_split
 from ehanet.fingerprint import modules_sha256
@@ -42,7 +43,7 @@ class Dataset:
 
 def list_datasets() -> list[str]:
     """Names that ``load_dataset`` knows; it takes a folder's or an archive's path as well."""
-    return [*CATALOGUE, *_phantoms().PHANTOMS]
+    return [*CATALOGUE, *_phantoms().PHANTOMS, *UNIONS]
 
 
 def load_dataset(
@@ -67,6 +68,11 @@ def load_dataset(
     size = int(size)
     root = None if root is None else Path(root).expanduser()
     label = str(name)
+    if label in UNIONS:
+        if split not in (None, "rule"):
+            raise ValueError(f"split: {label} keeps the splits of its parts; give None or \"rule\", not {str(split)!r}")
+        images, masks, ids, groups, splits, manifest = join([load_dataset(part, root, size, split, seed) for part in UNIONS[label]])
+        return Dataset(label, images, masks, ids, groups, splits, {"name": label, **manifest})
     if label in CATALOGUE:
         entry = CATALOGUE[label]
         paths = locate(entry, root)

@@ -8,7 +8,7 @@ from ehanet.reporting.results import Result
 from ehanet.reporting.style import look
 
 TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "phantom-polyp": "Phantom polyps",
-          "phantom-nuclei": "Phantom nuclei", "phantom-lesion": "Phantom skin lesions", "phantom-glioma": "Phantom gliomas"}
+          "phantom-nuclei": "Phantom nuclei", "phantom-lesion": "Phantom skin lesions", "phantom-glioma": "Phantom gliomas", "universal": "All data sets", "universal-phantoms": "All phantoms"}
 # The released recipe of EHANet (Tang et al. 2025), as RunConfig writes it.
 RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
           "augmentation": "released", "freeze_encoder": "pretrained"}

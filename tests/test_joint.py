@@ -1,0 +1,83 @@
+"""Unions of data sets: every part keeps its split, epochs draw the same number from each."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehanet.checkpoints import load_checkpoint
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.data.catalogue import PHANTOM_NAMES, UNIONS, parts_of
+from ehanet.data.joint import balanced_draw
+from ehanet.data.phantoms import PHANTOMS
+from ehanet.training import _moving_average, _Trainer
+
+
+def test_the_phantoms_are_named_once():
+    assert set(PHANTOM_NAMES) == set(PHANTOMS) and parts_of("lgg") == ("lgg",) and len(UNIONS["universal"]) == 8
+
+
+def test_a_union_keeps_images_and_splits_of_its_parts():
+    whole = load_dataset("universal-phantoms", size=32)
+    start = 0
+    for name in PHANTOM_NAMES:
+        part = load_dataset(name, size=32)
+        stop = start + len(part.ids)
+        np.testing.assert_array_equal(whole.images[start:stop], part.images)
+        assert whole.ids[start:stop] == [f"{name}/{image}" for image in part.ids]
+        for split, indices in part.splits.items():
+            mine = whole.splits[split]
+            np.testing.assert_array_equal(mine[(mine >= start) & (mine < stop)] - start, indices)
+        assert whole.manifest["parts"][name] == len(part.ids)
+        start = stop
+    assert start == len(whole.ids) == whole.manifest["count"] and whole.manifest["modality"] == "phantom"
+
+
+def test_a_split_file_for_a_union_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="universal-phantoms keeps the splits of its parts"):
+        load_dataset("universal-phantoms", size=32, split=tmp_path / "mine.csv")
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(2, 90), st.integers(0, 9))
+def test_a_balanced_draw(sizes, count, seed):
+    indices = np.arange(sum(sizes))
+    drawn = balanced_draw(indices, sizes, count, np.random.default_rng(seed))
+    share = max(1, round(count / len(sizes)))
+    for low, size in zip(np.cumsum([0, *sizes]), sizes):
+        part = drawn[(drawn >= low) & (drawn < low + size)]
+        repeats = np.unique(part, return_counts=True)[1]
+        assert len(part) == share and repeats.max() <= -(-share // size)
+    np.testing.assert_array_equal(drawn, balanced_draw(indices, sizes, count, np.random.default_rng(seed)))
+
+
+SHORT = RunConfig(method="unet-32", dataset="universal-phantoms", size=32, epochs=2, batch_size=8, epoch_images=16, ema=0.9, learning_rate=1e-3, augmentation="none")
+
+
+def test_training_draws_as_many_as_asked_and_keeps_the_average(tmp_path):
+    data = load_dataset("universal-phantoms", size=32)
+    small = replace(data, splits={**data.splits, "val": data.splits["val"][::20]})
+    trainer = _Trainer(SHORT, small, tmp_path / "whole")
+    trainer.resume()
+    first = trainer.run_epoch()
+    assert first["steps"] == 2 and trainer.total_steps == 4
+    weight = next(name for name, value in trainer.model.state_dict().items() if value.ndim == 4)
+    best, last = (load_checkpoint(tmp_path / "whole" / f"{name}.pt") for name in ("best", "last"))
+    assert not best["model"][weight].equal(last["model"][weight]) and best["model"][weight].equal(last["average"][f"module.{weight}"])
+    trainer.run_epoch()
+    again = _Trainer(SHORT, small, tmp_path / "whole")  # goes on from last.pt of epoch 2
+    again.resume()
+    assert again.epoch == 2
+    for mine, theirs in zip(again.average.state_dict().values(), trainer.average.state_dict().values()):
+        assert mine.equal(theirs)
+
+
+def test_the_average_by_hand():
+    update = _moving_average(0.5)
+    value = torch.tensor([4.0])
+    assert update(torch.tensor([0.0]), value, torch.tensor(0)).item() == pytest.approx(4 * 0.9)  # decay (1 + 0) / (10 + 0)
+    assert update(torch.tensor([0.0]), value, torch.tensor(1000)).item() == pytest.approx(2.0)
+    assert update(torch.tensor(3), torch.tensor(7), torch.tensor(5)).item() == 7  # a counter is copied
