@@ -14,7 +14,9 @@ from ehanet.data import load_dataset
 from ehanet.data.catalogue import PHANTOM_NAMES, UNIONS, parts_of
 from ehanet.data.joint import balanced_draw
 from ehanet.data.phantoms import PHANTOMS
-from ehanet.training import _moving_average, _Trainer
+from ehanet.publishing import publish_best
+from ehanet.records import read_record
+from ehanet.training import _moving_average, _Trainer, fit
 
 
 def test_the_phantoms_are_named_once():
@@ -73,6 +75,22 @@ def test_training_draws_as_many_as_asked_and_keeps_the_average(tmp_path):
     assert again.epoch == 2
     for mine, theirs in zip(again.average.state_dict().values(), trainer.average.state_dict().values()):
         assert mine.equal(theirs)
+
+
+def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
+    monkeypatch.setitem(UNIONS, "universal-phantoms", ("phantom-nuclei", "phantom-lesion"))
+    config = replace(SHORT, method="ehanet", epochs=1, ema=0.0)
+    for seed in (0, 1):
+        fit(replace(config, seed=seed), tmp_path / "runs" / "ehanet" / f"seed{seed}", progress=False)
+    rows = [{"method": "ehanet", "label": "ehanet", "seed": seed} for seed in (0, 1)]
+    target = tmp_path / "weights" / "net.safetensors"
+    found = publish_best("universal-phantoms", 32, None, tmp_path / "runs", tmp_path / "reports", rows, target)
+    dice = [read_record(tmp_path / "runs" / "ehanet" / f"seed{seed}" / "record.json")["best"]["val_dice"] for seed in (0, 1)]
+    assert found["val_dice"] == max(dice) and found["seed"] == int(np.argmax(dice)) and found["bytes"] == target.stat().st_size
+    card = target.with_suffix(".md").read_text()
+    assert "Phantom nuclei" in card and "Phantom skin lesions" in card
+    for part in UNIONS["universal-phantoms"]:
+        assert (tmp_path / "reports" / "tables" / f"comparison_{part}.csv").is_file()
 
 
 def test_the_average_by_hand():

@@ -26,7 +26,9 @@ PAGE = "ehanet.reporting.__main__"  # makes index.html
 KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "compare": "04_compare", "pictures": "05_pictures", "report": None}
 # Further looks at a data set, each a notebook, for the data sets that a profile's key ``studies`` names. A study gets those of the parameters
 # dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {
+    "publish": "14_publish",
+}
 NEEDS: dict[str, str] = {}
 # What each kind of step leaves in reports/<profile>/; the Snakefile takes its outputs from here.
 OUTPUTS = {
@@ -39,6 +41,7 @@ OUTPUTS = {
                 "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
                 "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
+    "publish": ["notebooks/14_publish__{dataset}.ipynb"],
     "report": ["index.html"],
 }
 STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in [*KINDS, *STUDIES]}
