@@ -31,6 +31,8 @@ help:
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
+	@echo "make test-browser the first notebook in a real browser (Chromium and chromedriver; skipped where there is none)"
+	@echo "make walkthroughs execute the notebooks in place; each is replaced only if all its cells ran"
 	@echo "make mutants      break the code on purpose and see the tests turn red"
 	@echo "make wheelhouse   packages for an installation without a network; copy the folder wheelhouse beside the Makefile there"
 	@echo "make lock         resolve requirements.lock again from pyproject.toml"
@@ -58,15 +60,24 @@ data: $(ENVIRONMENT)
 readme: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.readme README.md "reports/$$PROFILE"
 
+# Uploads in the notebooks may have 100 MB; Jupyter's default is 10.
 lab: $(ENVIRONMENT)
-	$(PY) -m jupyterlab
+	$(PY) -m jupyterlab --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}'
 
 # Files in parallel on one thread each: threads of several processes that wait for each other on few cores crawl.
 test: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow" tests $(if $(NOTEBOOKS),--nbval $(NOTEBOOKS))
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow" tests --ignore=tests/browser \
+		$(if $(NOTEBOOKS),--nbval --nbval-sanitize-with notebooks/sanitise.cfg $(NOTEBOOKS))
 
 test-slow: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m slow tests
+
+# Keeps screenshots and logs in by-hand/browser, which git does not see.
+test-browser: $(ENVIRONMENT)
+	EHANET_BROWSER_OUT=by-hand/browser $(PY) -m pytest -s tests/browser
+
+walkthroughs: $(ENVIRONMENT)
+	$(PY) -m workflow.walkthroughs
 
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
@@ -85,4 +96,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme data lab test test-slow mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme data lab test test-slow test-browser walkthroughs mutants wheelhouse lock clean

@@ -1,0 +1,71 @@
+"""Images to show, from a data set's name, a photograph or a folder of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ehanet.data import Dataset, list_datasets, load_dataset
+from ehanet.data.importers import IMAGE_SUFFIXES
+from ehanet.inference import as_rgb
+
+SHOWN_SIDE = 640  # pixels: no screen shows more of a picture in a notebook
+
+
+class Example(NamedTuple):
+    """An image uint8 (H, W, 3) with its mask, uint8 0/1 (H, W), or None where nobody has drawn one."""
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray | None
+    phantom: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What a picture of it must say about where it comes from."""
+        return "phantom data" if self.phantom else ""
+
+
+def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[Example]:
+    """At most ``count`` images to look at.
+
+    Args:
+        source: the name of a data set or a folder with images/ and masks/ (test images, squashed to ``size`` pixels); an image file or a folder
+            of them (no masks; reduced to 640 pixels on the longer side).
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there, or not readable; one line that names it.
+    """
+    path = Path(source).expanduser()
+    if str(source) in list_datasets() or (path / "masks").is_dir():
+        return examples_of(load_dataset(source, size=size), count)
+    if not path.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder, and no data set of that name; known are {', '.join(list_datasets())}")
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    return [Example(file.stem, reduced(to_uint8(as_rgb(file, str(file)))), None) for file in files[:count]]
+
+
+def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Example]:
+    """The first ``count`` images of a split, those with an object first."""
+    indices = sorted(data.splits[part], key=lambda index: not data.masks[index].any())[:count]
+    phantom = data.manifest.get("modality") == "phantom"
+    return [Example(data.ids[index], np.asarray(data.images[index]), np.asarray(data.masks[index]), phantom) for index in indices]
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Floating (H, W, 3) in [0, 1] -> uint8."""
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def reduced(image: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:
+    """uint8 (H, W, 3) whose longer side is at most ``side`` pixels."""
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return image
+    return np.asarray(Image.fromarray(image).resize((max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.BILINEAR))

@@ -1,0 +1,86 @@
+"""Lovasz-softmax, Dice and binary cross-entropy beside each other: their values and where they pull."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ehanet.interact.canvas import Cell, Picture, colour_bar, scaled, show
+from ehanet.losses import dice_bce, lovasz_softmax
+from ehanet.reporting.style import BLUE, GREEN, RC, VERMILLION, WIDTH
+
+SIDE = 64
+LOOKS = {"BCE": (BLUE, "-"), "Dice": (GREEN, "--"), "Lovász": (VERMILLION, "-.")}
+
+
+def loss_values(logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The three losses of one prediction: logits and mask (1, 1, H, W).
+
+    Dice is taken out of ``dice_bce`` = 0.5 BCE + 0.5 Dice, the region loss of EHANet; Lovász-softmax is the edge loss.
+    """
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, mask)
+    return {"BCE": cross_entropy, "Dice": 2 * dice_bce(logits, mask) - cross_entropy, "Lovász": lovasz_softmax(torch.cat([1 - probability, probability], dim=1), mask.long())}
+
+
+def pulls(logits: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
+    """Name -> how each loss moves the logit of each pixel, minus its gradient: (H, W)."""
+    result = {}
+    for name in LOOKS:
+        leaf = logits.detach().clone().requires_grad_()
+        result[name] = -torch.autograd.grad(loss_values(leaf, mask)[name], leaf)[0][0, 0].numpy()
+    return result
+
+
+def disc(radius: float, dx: float = 0.0, softness: float = 1.0) -> Tensor:
+    """Logits (1, 1, 64, 64) of a disc: 0 on the circle, falling by one a ``softness`` pixels, within -6 and 6."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    distance = radius - np.hypot(rows, columns - dx)
+    return torch.from_numpy((distance / softness).clip(-6, 6)).float()[None, None]
+
+
+def losses_picture(radius: float = 14, shift: float = 6, softness: float = 2.0) -> Picture:
+    """A disc predicted ``shift`` pixels beside where it is: the three values, and where each loss pulls the logits up or down."""
+    mask = (disc(radius) > 0).float()
+    logits = disc(radius, shift, softness)
+    values = {name: float(value) for name, value in loss_values(logits, mask).items()}
+    cells = [Cell("truth", mask[0, 0].numpy()), Cell("prediction", logits.sigmoid()[0, 0].numpy(), "probability, 0 to 1")]
+    cells += [Cell(f"{name} = {values[name]:.2f}", scaled(pull), f"pull, at most {np.abs(pull).max():.1e}", -1, 1) for name, pull in pulls(logits, mask).items()]
+    side = (WIDTH - 0.6) / 5 - 0.08
+    height = side + 0.44
+    with matplotlib.rc_context(RC):
+        picture = Picture(WIDTH, height)
+        for place, cell in enumerate(cells):
+            axes = picture.add_axes(((0.06 + place * (side + 0.08)) / WIDTH, 0.2 / height, side / WIDTH, side / height))
+            show(axes, cell, signed=place > 1)
+        colour_bar(picture, picture.add_axes(((WIDTH - 0.46) / WIDTH, 0.25 / height, 0.09 / WIDTH, (side - 0.1) / height)), "", signed=True)
+    return picture
+
+
+def missed_share_picture(shares: tuple[float, ...] = (0.2, 0.01), confidence: float = 0.95) -> Picture:
+    """The three losses as more and more of an object is missed, for objects of these shares of the image, each pixel predicted with ``confidence``."""
+    with matplotlib.rc_context(RC):
+        picture = Picture(WIDTH, 2.5)
+        axes = picture.subplots(1, len(shares), sharey=True, gridspec_kw={"left": 0.075, "right": 0.98, "top": 0.88, "bottom": 0.2, "wspace": 0.08})
+        for plot, share in zip(np.atleast_1d(axes), shares):
+            missed, curves = missed_share(share, confidence)
+            for name, (colour, line) in LOOKS.items():
+                plot.plot(100 * missed, curves[name], color=colour, linestyle=line, label=name)
+            plot.set(xlabel="missed part of the object (%)", title=f"object: {100 * share:g} % of the image", xlim=(0, 100), ylim=(0, 1.05))
+        np.atleast_1d(axes)[0].set_ylabel("loss")
+        np.atleast_1d(axes)[0].legend()
+    return picture
+
+
+def missed_share(share: float, confidence: float = 0.95, steps: int = 21) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Missed fraction (steps,) of an object that covers ``share`` of the image, and each loss there (steps,)."""
+    pixels = SIDE * SIDE
+    size = max(1, round(share * pixels))
+    mask = (torch.arange(pixels) < size).float().view(1, 1, SIDE, SIDE)
+    certain = float(np.log(confidence / (1 - confidence)))
+    missed = np.linspace(0, 1, steps)
+    rows = [loss_values(torch.where(torch.arange(pixels) < round((1 - part) * size), certain, -certain).view(1, 1, SIDE, SIDE), mask) for part in missed]
+    return missed, {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}

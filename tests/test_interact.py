@@ -1,0 +1,301 @@
+"""The walkthroughs' pictures are pure functions, and their widgets follow every control."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from ehanet import EHANet
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.explain import output_maps
+from ehanet.files import write_atomically
+from ehanet.interact import demo, examples, features, live, losses, masks, panels, predictions, switches, traps, uploads
+from ehanet.models.ehanet import AHFA
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small EHANet whose outputs differ from image to image, untrained."""
+    torch.manual_seed(0)
+    network = EHANet()
+    network.input_size = 64
+    for side in network.decoder:
+        torch.nn.init.normal_(side.side.weight, std=1.0)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return examples.load_examples("phantom-polyp", size=64, count=3)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    rows, columns = np.mgrid[:64, :64]
+    return np.hypot(rows - 30, columns - 28) < 12
+
+
+def change(panel, name, value):
+    """Move a control and return the picture before and after; no message may appear."""
+    before = panel.picture.value
+    panel.controls[name].value = value
+    assert panel.message.value == ""
+    return before, panel.picture.value
+
+
+@pytest.mark.parametrize("make, moves", [
+    (lambda shown, model: panels.explore(shown, {"EHANet": model, "same": model}), {"image": 1, "output": "s2", "threshold": 0.3, "blend": 1.0}),
+    (lambda shown, model: panels.corrupt_and_predict(shown, model), {"image": 2, "corruption": "jpeg", "severity": 5}),
+    (lambda shown, model: panels.switch_modules(shown, model), {"EFA": False, "IEM": False, "AHFA": False, "image": 1}),
+    (lambda shown, model: panels.look_inside(shown, model, ["efa.0", "decoder.3"]), {"layer": "decoder.3", "output": "s4", "image": 1}),
+    (lambda shown, model: panels.weigh_losses(), {"radius": 5, "shift": 0, "softness": 4.0}),
+    (lambda shown, model: panels.drag_mask(shown[0]), {"dx": 7, "dy": -3, "dilation": 2}),
+    (lambda shown, model: uploads.upload(model, shown[0]), {"threshold": 0.3}),
+], ids=["explore", "corrupt", "switches", "grad-cam", "losses", "drag", "upload"])
+def test_every_control_changes_the_picture(make, moves, shown, model):
+    panel = make(shown, model)
+    assert set(moves) | {"method", "file"} >= set(panel.controls)
+    for name, value in moves.items():
+        before, after = change(panel, name, value)
+        assert Image.open(io.BytesIO(after)).format == "PNG"
+        assert before != after, f"{name} does nothing"
+
+
+def test_method_switches_the_network(shown, model):
+    torch.manual_seed(1)
+    other = EHANet().eval()
+    panel = panels.explore(shown, {"first": model, "second": other})
+    before, after = change(panel, "method", "second")
+    assert before != after
+    assert change(panel, "method", "first")[1] == before
+
+
+def test_a_panel_is_a_picture_where_no_kernel_runs(shown, model):
+    panel = panels.drag_mask(shown[0])
+    bundle = panel._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == panel.picture.value
+    assert bundle["text/plain"] == "Panel(dx, dy, dilation)"
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_what_cannot_be_drawn_is_one_line_and_the_picture_stays(shown, model):
+    panel = panels.look_inside(shown, model, ["efa.0", "decoder.3"])
+    panel.controls["layer"].value = "decoder.3"
+    before = panel.picture.value
+    panel.controls["output"].value = "s1"
+    assert "does not depend on layer" in panel.message.value and "\n" not in panel.message.value
+    assert panel.picture.value == before
+
+
+def test_modules_are_switched_off_and_on_again(shown, model):
+    image = shown[0].image
+    whole = output_maps(model, image)
+    seen = {}
+    for name in switches.MODULES:
+        with switches.switched_off(model, [name]):
+            seen[name] = output_maps(model, image)
+        assert not np.array_equal(seen[name]["final"], whole["final"]), name
+    assert np.allclose(seen["IEM"]["edge"], 0.5)
+    for name, values in output_maps(model, image).items():
+        assert np.array_equal(values, whole[name]), f"{name} is not what it was"
+    with pytest.raises(ValueError, match="unknown module 'SE'; known: EFA, IEM, AHFA"), switches.switched_off(model, ["SE"]):
+        pass
+
+
+def test_efa_off_is_the_identity_and_ahfa_off_knows_no_skip(model):
+    x = torch.rand(1, 32, 8, 8)
+    with torch.no_grad(), switches.switched_off(model, ["EFA", "AHFA"]):
+        assert torch.equal(model.efa[0](x), x)
+        block = next(module for module in model.modules() if isinstance(module, AHFA))
+        deep = torch.rand(1, 160, 2, 2)
+        one, other = (block(torch.full((1, 128, 4, 4), value), deep) for value in (0.0, 5.0))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_blended_says_found_missed_and_spurious():
+    image = np.full((1, 4, 3), 100, np.uint8)
+    prediction, label = np.array([[1, 0, 1, 0]]), np.array([[1, 1, 0, 0]])
+    result = predictions.blended(image, prediction, label, blend=1.0)[0]
+    assert [tuple(pixel) for pixel in result] == [(255, 225, 77), (0, 104, 168), (200, 80, 10), (100, 100, 100)]
+    assert np.array_equal(predictions.blended(image, prediction, label, blend=0.0), image)
+    half = predictions.blended(image, prediction, None, blend=0.5)[0]
+    assert tuple(half[0]) == (178, 162, 88) and tuple(half[1]) == (100, 100, 100)
+
+
+def test_moved_mask_by_hand():
+    mask = np.zeros((5, 6), bool)
+    mask[1:3, 1:3] = True
+    moved = masks.move_mask(mask, dx=2, dy=-1)
+    assert np.array_equal(np.argwhere(moved), [[0, 3], [0, 4], [1, 3], [1, 4]])
+    assert not masks.move_mask(mask, dx=-6).any() and not masks.move_mask(mask, dy=99).any()
+    assert masks.move_mask(mask, dilation=1).sum() == 12 and masks.move_mask(mask, dilation=-1).sum() == 0
+    assert np.array_equal(masks.move_mask(mask), mask)
+
+
+def test_same_dice_other_distances(truth):
+    table = masks.score_table(masks.same_dice(truth, 0.85), truth)
+    assert (abs(table["Dice"] - 0.85) <= 0.05).all()
+    assert table["HD95 (px)"].max() > 3 * table["HD95 (px)"].min()
+    assert masks.score_table({"itself": truth}, truth).loc["itself"].tolist() == [1, 1, 1, 0, 0, 1, 1, 1]
+    with pytest.raises(ValueError, match="object"):
+        masks.same_dice(np.zeros((8, 8)))
+
+
+def test_losses_of_a_missed_object():
+    for share in (0.2, 0.01):
+        missed, curves = losses.missed_share(share)
+        for name, values in curves.items():
+            assert (np.diff(values) >= -1e-6).all() and values[-1] > values[0], name
+    assert curves["BCE"][-1] < 0.1 < 0.9 < curves["Dice"][-1]
+
+
+def test_pulls_point_at_the_truth():
+    mask = (losses.disc(10) > 0).float()
+    for name, pull in losses.pulls(losses.disc(10, 8.0, 2.0), mask).items():
+        inside = mask[0, 0].numpy().astype(bool)
+        assert (pull[inside] >= 0).all() and (pull[~inside] <= 0).all(), name
+        assert np.abs(pull).max() > 0
+
+
+def test_trap_of_the_split():
+    leak = traps.split_leak(load_dataset("phantom-glioma", size=64))
+    assert leak["by patient"] == 0 < leak["by image"]
+
+
+def test_released_edge_stays_behind(shown):
+    seeds = [traps.augmented_edges(shown[0], "released", seed) for seed in range(6)]
+    assert len({edges["released"].tobytes() for edges in seeds}) == 1
+    assert len({edges["corrected"].tobytes() for edges in seeds}) > 1
+    assert traps.edges_picture(shown[0], seeds[0]).png().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", [
+    lambda model, example: features.efa_picture(model, example, 5), lambda model, example: features.iem_picture(model, example),
+    lambda model, example: features.ahfa_picture(model, example, 2), lambda model, example: predictions.outputs_picture(example, output_maps(model, example.image)),
+    lambda model, example: losses.missed_share_picture(), lambda model, example: masks.masks_picture(masks.same_dice(example.mask), example.mask, example.image),
+], ids=["efa", "iem", "ahfa", "outputs", "missed", "mistakes"])
+def test_pictures_are_reproducible(draw, model, shown):
+    first = draw(model, shown[0])
+    assert first.png() == draw(model, shown[0]).png()
+    assert re.fullmatch(r"Picture\(\d+ x \d+ pixels, \d+ axes\)", repr(first))
+
+
+def test_shapes_are_those_of_the_paper():
+    table = features.module_shapes(EHANet(), size=256).set_index(["module", "in"])
+    assert table.loc[("AHFA", "32 x 128 x 128, 64 x 64 x 64"), "out"] == "32 x 128 x 128, 1 x 128 x 128"
+    assert table.loc[("IEM", "32 x 128 x 128, 64 x 64 x 64"), "out"] == "2 x 256 x 256, 32 x 256 x 256"
+
+
+def test_own_photographs(tmp_path):
+    Image.fromarray(np.zeros((1000, 2000, 3), np.uint8)).save(tmp_path / "b.png")
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "a.png")
+    found = examples.load_examples(tmp_path)
+    assert [(example.name, example.image.shape, example.mask) for example in found] == [("a", (30, 40, 3), None), ("b", (320, 640, 3), None)]
+    with pytest.raises(FileNotFoundError, match="phantom-polip: no such file or folder, and no data set of that name; known are .*phantom-polyp"):
+        examples.load_examples("phantom-polip")
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(ValueError, match="a.png: not a readable image"):
+        examples.load_examples(tmp_path)
+
+
+def as_upload(name, image=None, content=b""):
+    buffer = io.BytesIO()
+    if image is not None:
+        Image.fromarray(image).save(buffer, format="PNG")
+    return ({"name": name, "type": "image/png", "size": 1, "content": memoryview(buffer.getvalue() or content), "last_modified": datetime(2025, 1, 1, tzinfo=UTC)},)
+
+
+def test_upload_gives_the_mask_at_the_size_of_the_file(model, shown):
+    panel = uploads.upload(model, shown[0])
+    link = panel.children[-1]
+    image = np.random.default_rng(0).integers(0, 65535, (900, 700), np.uint16)  # grey, 16 bits, larger than what is shown
+    before, after = change(panel, "file", as_upload("my photo.png", image))
+    assert before != after
+    assert 'download="my photo_mask.png"' in link.value
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", link.value).group(1)))))
+    assert mask.shape == (900, 700) and set(np.unique(mask)) <= {0, 255}
+
+
+def test_an_unreadable_upload_is_refused_in_one_line(model, shown):
+    panel = uploads.upload(model, shown[0])
+    panel.controls["file"].value = as_upload("broken.png", content=b"no image")
+    assert re.fullmatch(r"<b>broken.png: not a readable image.*</b>", panel.message.value)
+    assert "href" not in panel.children[-1].value, "the mask of another image must not be offered"
+    change(panel, "file", as_upload("sound.png", np.zeros((40, 50, 3), np.uint8)))
+
+
+def test_training_is_watched_to_its_end(tmp_path, monkeypatch, shown, model):
+    """With the files of ``fit``, but without its minutes; the notebook itself runs the real one."""
+    def fit(config, run_dir, root, progress):
+        if config.size == 33:
+            raise ValueError("loss is nan")
+        for epoch in range(1, config.epochs + 1):
+            frame = pd.DataFrame({"epoch": range(1, epoch + 1), "train_loss": 1.0, "val_loss": 2.0, "val_dice": 0.5})
+            write_atomically(run_dir / "history.csv", frame.to_csv(index=False))
+            time.sleep(0.2)
+
+    monkeypatch.setattr(live, "fit", fit)
+    monkeypatch.setattr(live, "load_checkpoint", lambda path: path)
+    monkeypatch.setattr(live, "restore_model", lambda path: (model, None))
+    seen = list(live.train_live(RunConfig(size=32, epochs=3), tmp_path / "run", every=0.01))
+    counts = [len(history) for history, _ in seen]
+    assert counts[-1] == 3 and counts == sorted(counts) and len(counts) > 1
+    pictures = {live.progress_picture(history, network, shown, 3).png() for history, network in seen[-1:] + seen[:1]}
+    assert len(pictures) == 2
+    with pytest.raises(ValueError, match="loss is nan"):
+        list(live.train_live(RunConfig(size=33), tmp_path / "other", every=0.01))
+
+
+def test_finished_runs_are_found_and_opened_when_chosen(tmp_path, monkeypatch, shown, model):
+    for profile, dataset, label in [("laptop", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "lanet"), ("quick", "lgg", "canet")]:
+        folder = tmp_path / profile / dataset / label / "seed0"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text("{}")
+    found = demo.finished_runs("phantom-polyp", tmp_path)
+    assert found == {"lanet": tmp_path / "quick/phantom-polyp/lanet/seed0", "unet": tmp_path / "laptop/phantom-polyp/unet/seed0"}
+    opened = []
+    monkeypatch.setattr(panels, "load_run", lambda folder: opened.append(folder) or SimpleNamespace(model=model))
+    panel = panels.explore(shown, {"EHANet": model, **found})
+    assert opened == []
+    panel.controls["method"].value = "lanet"
+    assert opened == [found["lanet"]] and panel.message.value == ""
+
+
+def test_demo_prefers_the_checkpoint(monkeypatch, tmp_path, capsys, model):
+    monkeypatch.setattr(demo, "find_checkpoint", lambda path: tmp_path / "ehanet-universal.safetensors")
+    monkeypatch.setattr(demo, "load_checkpoint_model", lambda path: model)
+    assert demo.demo_model() is model
+    assert capsys.readouterr().out == "Weights: ehanet-universal.safetensors\n"
+
+
+def test_demo_trains_once_where_there_is_no_checkpoint(monkeypatch, fresh_cache, capsys, model):
+    def missing(path):
+        raise FileNotFoundError("no checkpoint yet")
+
+    calls = []
+
+    def fit(config, folder, progress):
+        calls.append(config)
+        (folder / "record.json").write_text("{}")
+        return {"best": {"val_dice": 0.876}}
+
+    monkeypatch.setattr(demo, "find_checkpoint", missing)
+    monkeypatch.setattr(demo, "fit", fit)
+    monkeypatch.setattr(demo, "load_checkpoint", lambda path: path)
+    monkeypatch.setattr(demo, "restore_model", lambda path: (model, None))
+    assert demo.demo_model("my-photo.jpg") is model and demo.demo_model("phantom-nuclei") is model
+    assert [config.dataset for config in calls] == ["phantom-polyp", "phantom-nuclei"]
+    assert "training on phantom-nuclei, about 40 s on two cores, once.\nWeights: trained here on phantom-nuclei, validation Dice 0.88\n" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError):
+        demo.demo_model(checkpoint="there.safetensors")
