@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.data import Dataset
+from ehanet.data.images import squash_image
 from ehanet.devices import find_device
+from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
 
@@ -35,24 +36,54 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int =
     Raises:
         ValueError: values outside [0, 1], NaN, or another shape; the message says which image.
     """
-    arrays = [as_rgb(image, name) for name, image in _enumerate(images)]
+    named = _enumerate(images)
+    arrays = ((index, check_image(image, name)) for index, (name, image) in enumerate(named))
+    found = dict(predict_each(model, arrays, size, batch_size, flips))
+    results = [found[index] for index in range(len(named))]
+    return np.stack(results) if len({result.shape for result in results}) == 1 else results
+
+
+def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]], size: int | None = None, batch_size: int = 16,
+                 flips: bool = False) -> Iterator[tuple[Hashable, np.ndarray]]:
+    """:func:`predict` for a stream: (key, image) in, (key, probability) out, in the order in which batches fill.
+
+    Images of one shape share a batch whatever lies between them, and no more than two batches wait, so memory does not grow with the stream.
+
+    Args:
+        images: arrays as :func:`check_image` gives them.
+    """
     size = size or getattr(model, "input_size", None)
     model.eval()
-    parameter = next(model.parameters(), torch.zeros(1))
-    inputs = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
-    shapes = [image.shape[2:] for image in inputs]
-    if size is not None:
-        inputs = [F.interpolate(image, (size, size), mode="bilinear", antialias=True) for image in inputs]
-    results: list[np.ndarray] = []
-    for start, stop in _runs_of_one_shape(inputs, batch_size):
-        batch = torch.cat(inputs[start:stop]).to(parameter.device)
-        probabilities = _probabilities(model, batch, flips)[:, None]
-        for probability, shape in zip(probabilities, shapes[start:stop]):
-            if probability.shape[1:] != shape:
-                probability = F.interpolate(probability[None], shape, mode="bilinear", antialias=True)[0]
-            results.append(probability[0].clamp(0, 1).cpu().numpy())
-    same = len({result.shape for result in results}) == 1
-    return np.stack(results) if same else results
+    waiting: dict[tuple, list[tuple]] = {}
+    for key, array in images:
+        shape, image = array.shape[:2], _network_input(array, size)
+        batch = waiting.setdefault(tuple(image.shape), [])
+        batch.append((key, image, shape))
+        if len(batch) == batch_size:
+            yield from _predict_batch(model, waiting.pop(tuple(image.shape)), flips)
+        elif sum(map(len, waiting.values())) > 2 * batch_size:
+            yield from _predict_batch(model, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))), flips)
+    for batch in waiting.values():
+        yield from _predict_batch(model, batch, flips)
+
+
+def _network_input(array: np.ndarray, size: int | None) -> Tensor:
+    """Checked image (H, W, 3) -> float32 (1, 3, size, size); 8-bit images are squashed exactly as those of a data set."""
+    if size is None or array.dtype == np.uint8:
+        return torch.from_numpy(as_rgb(array if size is None else squash_image(array, size))).permute(2, 0, 1)[None]
+    image = torch.from_numpy(as_rgb(array)).permute(2, 0, 1)[None]
+    return F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+
+
+def _predict_batch(model: nn.Module, batch: list[tuple], flips: bool) -> Iterator[tuple[Hashable, np.ndarray]]:
+    """(key, image (1, 3, h, w), (H, W)) of one shape -> (key, probability (H, W))."""
+    keys, images, shapes = zip(*batch)
+    device = next(model.parameters(), torch.zeros(1)).device
+    probabilities = _probabilities(model, torch.cat(images).to(device), flips)[:, None]
+    for key, probability, shape in zip(keys, probabilities, shapes):
+        if probability.shape[1:] != shape:
+            probability = F.interpolate(probability[None], shape, mode="bilinear", antialias=True)[0]
+        yield key, probability[0].clamp(0, 1).cpu().numpy()
 
 
 @torch.no_grad()
@@ -96,48 +127,34 @@ def _enumerate(images) -> list[tuple[str, object]]:
     return [(str(image) if isinstance(image, (str, Path)) else f"image {index}", image) for index, image in enumerate(images)]
 
 
-def as_rgb(image, name: str) -> np.ndarray:
-    """Any accepted image -> float32 (H, W, 3) in [0, 1]."""
+def as_rgb(image, name: str = "image") -> np.ndarray:
+    """Any accepted image -> float32 (H, W, 3) in [0, 1]; errors as in :func:`check_image`."""
+    array = check_image(image, name)
+    if array.dtype in (np.uint8, np.uint16):
+        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+    return array.astype(np.float32, copy=False)
+
+
+def check_image(image, name: str = "image") -> np.ndarray:
+    """Any accepted image, or the path of one -> (H, W, 3) uint8, uint16, or floating in [0, 1].
+
+    Raises:
+        FileNotFoundError, ValueError: no file, not an image, another shape or type, NaN, values outside [0, 1]; one line with ``name``.
+    """
     if isinstance(image, (str, Path)):
-        image = _read(Path(image))
+        image = read_photo(image)
     array = np.asarray(image)
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] not in (3, 4):
         raise ValueError(f"{name}: expected (H, W, 3) or (H, W), got shape {array.shape}")
-    array = array[:, :, :3]
+    array = np.ascontiguousarray(array[:, :, :3])
     if array.dtype in (np.uint8, np.uint16):
-        return np.ascontiguousarray(array, dtype=np.float32) / np.iinfo(array.dtype).max
+        return array
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"{name}: expected uint8, uint16 or floating point values, got {array.dtype}")
     if np.isnan(array).any():
         raise ValueError(f"{name}: contains NaN; clean the image first")
     if array.min() < 0 or array.max() > 1:
         raise ValueError(f"{name}: floating point values must lie in [0, 1], found {array.min():g} to {array.max():g}")
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _read(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(f"image {path} not found")
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                return np.asarray(image, dtype=np.uint16)
-            if image.mode in ("I", "F"):
-                return np.asarray(image, dtype=np.float64).clip(0, 65535).astype(np.uint16)
-            return np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable image ({type(error).__name__})") from error
-
-
-def _runs_of_one_shape(inputs: list[Tensor], batch_size: int) -> list[tuple[int, int]]:
-    """Cut into batches of neighbours that share a shape."""
-    bounds, start = [], 0
-    for stop in range(1, len(inputs) + 1):
-        if stop == len(inputs) or stop - start == batch_size or inputs[stop].shape != inputs[start].shape:
-            bounds.append((start, stop))
-            start = stop
-    return bounds
+    return array

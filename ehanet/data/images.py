@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit cannot be raised by a user; ours below can
 PIXEL_LIMIT = 120_000_000  # the largest ISIC photographs hold 30 million pixels
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 

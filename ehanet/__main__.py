@@ -1,0 +1,70 @@
+"""Segment images, export the network: ``python -m ehanet predict photo.png``; without a command it lists all there is to run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+OTHERS = """other commands (each takes --help):
+  python -m ehanet.data        import data sets and say what is in them
+  python -m ehanet.steps       run one step notebook with parameters
+  python -m ehanet.reporting   the report page of a profile, from its files
+  make help                    the whole pipeline: make paper, make test, ...
+"""
+CHECKPOINT = "a .safetensors file, the best.pt of a run, or its folder (default: the shipped ehanet-universal)"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0; 1 where something could not be done, which is said in one line each."""
+    parser = argparse.ArgumentParser(prog="python -m ehanet", description="EHANet: medical image segmentation that looks at edges.",
+                                     epilog=OTHERS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(metavar="command")
+    one = commands.add_parser("predict", help="segment images, folders of images, or patterns", description="A mask (PNG, 0 and 255, the image's size) "
+                              "and an overlay for each image. Exit status 1 where an image could not be read.")
+    one.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders with all below them, patterns such as 'scans/*.png'")
+    one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
+    one.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for the results (default: predictions)")
+    one.add_argument("--flips", action="store_true", help="average over the four flips of each image: four times the time, slightly better")
+    one.set_defaults(run=_predict)
+    one = commands.add_parser("export", help="write the network as ONNX", description="An ONNX file for other programs, compared with PyTorch before it is kept.")
+    one.add_argument("target", type=Path, metavar="MODEL.onnx")
+    one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
+    one.add_argument("--size", type=int, metavar="PIXELS", help="side of the input images (default: the size the checkpoint was trained at)")
+    one.set_defaults(run=_export)
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 0
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from ehanet.devices import find_device
+    from ehanet.folders import predict_files
+    from ehanet.hub import find_checkpoint, load_checkpoint_model
+
+    path = find_checkpoint(options.checkpoint)
+    model = load_checkpoint_model(path).to(find_device())
+    done, problems = predict_files(model, options.images, options.out, options.flips)
+    print(f"{done} image{'s' * (done != 1)} predicted with {path} into {options.out}" + (f"; {len(problems)} not, see above" if problems else ""))
+    return 1 if problems else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ehanet.export import export_onnx
+    from ehanet.hub import load_checkpoint_model
+
+    print(export_onnx(load_checkpoint_model(options.checkpoint), options.target, options.size))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was written so far is whole")

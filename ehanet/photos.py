@@ -1,0 +1,87 @@
+"""Image files as people have them: from a phone, a scanner, a viewer; found in folders and read as one form."""
+
+from __future__ import annotations
+
+import glob
+import io
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from ehanet.data.images import decode_image
+from ehanet.data.importers import IMAGE_SUFFIXES, natural_key
+
+# EXIF orientation -> how the stored array is turned upright (CIPA DC-008, tag 274); 1 is upright.
+_UPRIGHT = {
+    2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: np.rot90,
+}  # fmt: skip
+
+
+def read_photo(path: str | Path) -> np.ndarray:
+    """An image file -> uint8 (H, W, 3), upright by its EXIF orientation.
+
+    Grey is repeated, palettes and CMYK become RGB, alpha is passed over, more than 8 bits are scaled as at an import.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unreadable, cut off, animated, or over the pixel limit; one line that names the file.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"image {path} not found") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    frames, orientation = _header(data)
+    if frames > 1:
+        raise ValueError(f"{path}: holds {frames} images (an animation or several pages); save the one you mean as PNG or JPEG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow's remark on palettes with transparency: alpha is passed over anyway
+        array = decode_image(data, str(path))
+    return np.ascontiguousarray(_UPRIGHT[orientation](array)) if orientation in _UPRIGHT else array
+
+
+def _header(data: bytes) -> tuple[int, int]:
+    """Number of images in the file and EXIF orientation; what cannot be read is left for the decoder to name."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with its previews
+            return frames, image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return 1, 1
+
+
+def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Files, folders and patterns -> images in the order given, natural order within a folder, each once.
+
+    Args:
+        outside: files below this folder are passed over (the results of an earlier call).
+
+    Returns:
+        (path, name) of each image, name being the path below the folder that was given, or the file's name; and one line for
+        each entry that led to no image.
+    """
+    found: dict[Path, Path] = {}
+    problems = []
+    for entry in map(str, given):
+        if Path(entry).is_dir():
+            known = {path: path.relative_to(entry) for path in _below(Path(entry)) if not (outside and path.resolve().is_relative_to(outside.resolve()))}
+        elif Path(entry).is_file() or not glob.has_magic(entry):
+            known = {Path(entry): Path(Path(entry).name)}
+        else:
+            known = {Path(path): Path(Path(path).name) for path in sorted(glob.glob(entry, recursive=True), key=natural_key) if Path(path).is_file()}
+        for path, name in known.items():
+            found.setdefault(path, name)
+        if not known:
+            problems.append(f"{entry}: no image found ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})")
+    return list(found.items()), problems
+
+
+def _below(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted((path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)), key=lambda path: natural_key(str(path)))
