@@ -39,6 +39,22 @@ def count_gmac(model: nn.Module, size: int = GMAC_SIDE) -> float:
     return counter.get_total_flops() / 2e9
 
 
+def count_costs(configs: Sequence[RunConfig]) -> dict[str, dict]:
+    """Label -> {"parameters" (used), "gmac" at 256 x 256} of each network: what can be counted, so the same on every machine."""
+    costs = {}
+    for config in configs:
+        model = _untrained(config)
+        costs[config.label] = {"parameters": used_parameters(model), "gmac": round(count_gmac(model), 3)}
+    return costs
+
+
+def _untrained(config: RunConfig) -> nn.Module:
+    """The network of a configuration, without reading or fetching weights."""
+    options = {**config.build_options, "pretrained": False}
+    options.pop("encoder_weights", None)
+    return build_model(config.method, **options)
+
+
 def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     """Cost of the network of one configuration, in this process.
 
@@ -46,13 +62,11 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
         label, method, parameters (used), gmac at 256 x 256, side (pixels of the timings), precision, rate_1 (images a second at batch 1), rate_best and
         batch_best, memory_mb (peak of a training step of 4 images beyond what the process held before), device.
     """
-    options = {**config.build_options, "pretrained": False}
-    options.pop("encoder_weights", None)  # the same network, without reading a file
     where = find_device(device)
     dtype = compute_dtype(config.precision, where)
     start = _memory(where)
     torch.manual_seed(0)
-    model = build_model(config.method, **options).to(where, memory_format=torch.channels_last)
+    model = _untrained(config).to(where, memory_format=torch.channels_last)
     _train_step(model, size, where, dtype)
     memory = _memory(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)

@@ -85,6 +85,24 @@ def compare(
     )  # fmt: skip
 
 
+def paired_differences(
+    frames: Frames, score: str, reference: str, resamples: int = RESAMPLES, alpha: float = ALPHA, seed: int = 0
+) -> pd.DataFrame:
+    """Mean of (method - reference) over the images where both are defined, with the percentile bootstrap interval of that mean.
+
+    Returns:
+        difference, low and high, indexed by method without the reference; arguments and errors as in :func:`compare`.
+    """
+    scores = collect(frames, score)
+    if reference not in scores.methods:
+        raise ValueError(f"reference {reference!r} is not among the methods: {', '.join(scores.methods)}")
+    place = scores.methods.index(reference)
+    differences = np.delete(scores.values - scores.values[place], place, axis=0)
+    low, high = _interval(bootstrap_means(differences, scores.clusters, resamples, seed), alpha)
+    others = [name for name in scores.methods if name != reference]
+    return pd.DataFrame({"difference": _row_means(differences), "low": low, "high": high}, index=pd.Index(others, name="method"))
+
+
 def rank_stability(frames: Frames, score: str = "dice", resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """How often each method takes each rank under resampling of the images: rows methods, columns ranks 1 to M, each row sums to 1."""
     scores = collect(frames, score)

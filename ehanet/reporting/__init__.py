@@ -6,10 +6,13 @@ The names below load what they need when first used, so a page needs no plotting
 from importlib import import_module
 
 _HOMES = {
+    "ablation_report": "ehanet.reporting.ablations",
+    "ablation_rows": "ehanet.reporting.ablations",
     "comparison": "ehanet.reporting.compare",
     "cost_scatter": "ehanet.reporting.plots",
     "cost_table": "ehanet.reporting.costs",
     "data_sheet": "ehanet.reporting.datasheet",
+    "protocol_report": "ehanet.reporting.protocol",
     "report_page": "ehanet.reporting.page",
     "score_choice_report": "ehanet.reporting.score_choice",
     "side_by_side": "ehanet.reporting.pictures",

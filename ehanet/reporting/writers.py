@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NOTHING = "–"  # an empty cell that is meant to be empty
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "−": "$-$",
-          "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "Δ": r"$\Delta$", "≈": r"$\approx$", "→": r"$\rightarrow$",
+          "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "Δ": r"$\Delta$", "≈": r"$\approx$", "→": r"$\rightarrow$", "✓": r"$\surd$",
           "[": "{[}", "]": "{]}", "\n": " "}  # a bracket after \\ would be read as its option
 
 
