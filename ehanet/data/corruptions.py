@@ -201,3 +201,15 @@ _CORRUPTIONS: dict[str, tuple[Callable, tuple]] = {
     "smaller resolution": (_resolution, RESOLUTION),
 }
 CORRUPTIONS = tuple(_CORRUPTIONS)
+# What does not happen to a modality: no hair in a colon, no lamp and no lens in a scanner.
+_NEVER = {
+    ("kvasir-seg", "phantom-polyp"): ("hair",),
+    ("dsb2018", "phantom-nuclei"): ("specular highlights", "hair"),
+    ("lgg", "phantom-glioma"): ("defocus", "jpeg", "colour cast", "specular highlights", "hair"),
+}
+
+
+def occurring(dataset: str) -> list[str]:
+    """The corruptions that occur in the data set's modality; all of them for a data set that is not known here."""
+    never = next((kinds for names, kinds in _NEVER.items() if dataset in names), ())
+    return [name for name in CORRUPTIONS if name not in never]

@@ -1,0 +1,158 @@
+"""Robustness: curves of Dice against severity, the mean corruption error, another data set's images; from result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ehanet.data import Dataset
+from ehanet.data.corruptions import SEVERITIES, corrupt
+from ehanet.metrics.corruption import Resampled, corruption_errors, interval, resample_conditions
+from ehanet.metrics.statistics import compare
+from ehanet.records import read_record
+from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.results import mark_of_manifest
+from ehanet.reporting.style import MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.wording import dataset_title
+
+MODULES = ["ehanet.reporting.robustness"]
+REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that is there
+ACROSS = 4  # panels in a row of the figure
+
+
+def robustness_report(reports: str | Path, dataset: str) -> Table:
+    """Write tables/robustness_<dataset> and figures/robustness_<dataset> from robustness/<dataset>.csv and return the table."""
+    reports = Path(reports)
+    scores, about = _read(reports / "robustness" / dataset)
+    found = resample_conditions(scores)
+    methods = dict(zip(scores["label"], scores["method"]))
+    table = _corruption_table(dataset, found, methods, scores, about)
+    write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
+    path = reports / "figures" / f"robustness_{dataset}"
+    record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
+    with figure_style():
+        save_figure(_draw_curves(dataset, found, methods, about["images"], table.mark), path, record, f"Robustness on {dataset_title(dataset)}")
+    return table
+
+
+def corruption_sheet(data: Dataset, reports: str | Path, corruptions: list[str]) -> Path:
+    """Draw figures/corruptions_<data set>: one test image under each corruption and severity; returns the PNG's path."""
+    index = max(data.splits["test"], key=lambda place: (bool(data.masks[place].any()), -abs(int(data.masks[place].sum()) - data.masks[place].size // 8)))
+    mark, path = mark_of_manifest(data.manifest), Path(reports) / "figures" / f"corruptions_{data.name}"
+    record = make_record(path, "figure", MODULES, mark=mark, images=[data.ids[index]], data=data.manifest)
+    with figure_style():
+        figure = _draw_sheet(data, int(index), corruptions, mark)
+        save_figure(figure, path, record, f"Corruptions of {dataset_title(data.name)}")
+    return path.with_suffix(".png")
+
+
+def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
+    """Write tables/cross_<dataset> from robustness/<dataset>__on__<other>.csv and scores/<dataset>/ and return the table."""
+    reports = Path(reports)
+    scores, about = _read(reports / "robustness" / f"{dataset}__on__{other}")
+    labels = list(dict.fromkeys(scores["label"]))
+    away = {label: [frame for _, frame in scores[scores["label"] == label].groupby("seed")] for label in labels}
+    home = {label: [pd.read_csv(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in dict.fromkeys(scores.loc[scores["label"] == label, "seed"])]
+            for label in labels}
+    means = {place: compare(frames, "dice", labels[0]).set_index("method") for place, frames in (("home", home), ("away", away))}
+    methods = dict(zip(scores["label"], scores["method"]))
+    body = [{"title": look(label, methods[label]).title, "label": label, "mark": mark_of_manifest(about["data"]),
+             **{place: Score(*(float(table.loc[label, key]) for key in ("mean", "low", "high"))) for place, table in means.items()},
+             "fall": Score(float(means["away"].loc[label, "mean"] - means["home"].loc[label, "mean"]))} for label in labels]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("home", f"mDice on {dataset_title(dataset)}, test", "score"),
+               Column("away", f"mDice on {dataset_title(other)}", "score"), Column("fall", "Difference", "score"), Column("mark", "Mark")]
+    notes = [f"Trained on {dataset_title(dataset)} alone. {dataset_title(other)}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
+             "Intervals: 95 % bootstrap over the images of each data set; the difference is between different images and has none."]
+    if other.startswith("phantom-"):
+        notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
+                     "one's own images.")
+    table = Table(f"cross_{dataset}", f"Trained on {dataset_title(dataset)}, tested on {dataset_title(other)}", mark_of_manifest(about["data"]), columns, body, notes)
+    write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
+    return table
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict]:
+    file = path.with_name(path.name + ".csv")
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} not found; run the robustness step again")
+    return pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False), read_record(path.with_name(path.name + ".json"))
+
+
+def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], scores: pd.DataFrame, about: dict) -> Table:
+    reference = next((label for label in REFERENCES if label in found.methods), None)
+    mark = mark_of_manifest(about["data"])
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"),
+               Column("corrupted", "mDice, corrupted", "score"), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
+               *[Column(name.replace(" ", "_"), name, "score", 3) for name in found.corruptions], Column("mark", "Mark")]
+    clean, corrupted = interval(found.clean), interval(found.corrupted.mean(axis=(2, 3)))
+    by_kind = found.corrupted[0].mean(axis=2)
+    errors = interval(corruption_errors(found, reference).mean(axis=2)) if reference else None
+    body = []
+    for place, label in enumerate(found.methods):
+        cells = {"title": look(label, methods[label]).title, "label": label, "mark": mark,
+                 "clean": Score(*(float(part[place]) for part in clean)), "corrupted": Score(*(float(part[place]) for part in corrupted)),
+                 "kept": f"{100 * corrupted[0][place] / clean[0][place]:.0f} %" if clean[0][place] > 0 else ""}
+        if errors:
+            itself = label == reference
+            cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
+        body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
+    body += [{"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]]
+    notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
+             "interval over images. Kept: corrupted in percent of clean.",
+             f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
+             if reference else "No mean corruption error: it is relative to U-Net, and neither unet nor unet-32 is among these runs.",
+             "Columns of corruptions: mean Dice over the five severities."]
+    return Table(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", mark, columns, body, notes)
+
+
+def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images: int, mark: str) -> Figure:
+    """A panel a corruption, a line a method from the clean images (severity 0) to severity 5, with its interval as a band."""
+    rows = -(-len(found.corruptions) // ACROSS)
+    height = 1.55 * rows + 0.85
+    figure, axes = plt.subplots(rows, ACROSS, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.34 / height, 1, 1 - 0.64 / height), w_pad=0.04)
+    severities = [0, *found.severities]
+    for axis, name in zip(axes.flat, found.corruptions):
+        kind = found.corruptions.index(name)
+        for place, label in enumerate(found.methods):
+            style = look(label, methods[label])
+            mean, low, high = interval(np.concatenate([found.clean[:, [place]], found.corrupted[:, place, kind]], axis=1))
+            axis.fill_between(severities, low, high, color=style.colour, alpha=0.12, linewidth=0)
+            axis.plot(severities, mean, color=style.colour, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
+        axis.set_title(name, fontsize=7.5)
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_xticks(severities)
+    for axis in axes.flat[len(found.corruptions):]:
+        axis.set_axis_off()
+    figure.supylabel("mean Dice", fontsize=7.5)
+    figure.text(0.5, 0.32 / height, "severity (0: the images as they are)", ha="center", va="bottom", fontsize=7.5)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=min(5, len(found.methods)), fontsize=6.8, bbox_to_anchor=(0.5, 0))
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(dataset)}: Dice under corruption, {images} test images, bands: 95 % interval over images",
+                ha="left", va="top", fontsize=7.5, color=MUTED)
+    stamp(figure, mark)
+    return figure
+
+
+def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) -> Figure:
+    left, head, gap = 1.0, 0.42, 0.03
+    cell = (WIDTH - left) / (1 + len(SEVERITIES)) - gap
+    cell = min(cell, 0.82)
+    height = head + len(corruptions) * (cell + gap) + 0.03
+    figure = plt.figure(figsize=(left + (1 + len(SEVERITIES)) * (cell + gap) + 0.03, height))
+    width = figure.get_figwidth()
+    for row, name in enumerate(corruptions):
+        bottom = height - head - (row + 1) * (cell + gap)
+        figure.text((left - 0.08) / width, (bottom + cell / 2) / height, name, ha="right", va="center", fontsize=7)
+        for column, severity in enumerate((0, *SEVERITIES)):
+            axis = figure.add_axes(((left + column * (cell + gap)) / width, bottom / height, cell / width, cell / height))
+            axis.imshow(corrupt(data.images[index], name, severity, seed=index) if severity else data.images[index], interpolation="nearest")
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(str(severity) if severity else "as it is", loc="center", fontsize=7, fontweight="normal", pad=2)
+    figure.text(0.06 / width, 1 - 0.06 / height, f"{dataset_title(data.name)}: corruptions by severity", ha="left", va="top", fontsize=7, color=MUTED)
+    stamp(figure, mark)
+    return figure

@@ -1,0 +1,140 @@
+"""Trained runs on images that they were not trained for: corrupted test images, and the images of another data set."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.data import Dataset, load_dataset
+from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
+from ehanet.devices import find_device
+from ehanet.files import write_atomically
+from ehanet.inference import predict
+from ehanet.metrics import score_masks
+from ehanet.metrics.regions import dice_per_image
+from ehanet.records import read_record, write_record
+
+CLEAN = "none"  # the corruption of severity 0
+PHANTOM_SEED = 1  # of another phantom data set of the same kind
+
+
+def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], images: int = 32,
+                      methods: list[str] | None = None, corruptions: list[str] | None = None) -> pd.DataFrame:
+    """Score runs on corrupted test images into ``reports``/robustness/<data set>.csv, with its record beside it.
+
+    Args:
+        runs: folder of the data set's runs, <label>/seed<k>/best.pt below it.
+        rows: ``{"method", "label", "seed"}`` of each finished run.
+        images: at most so many test images, at equal steps; each has its own seed, the same for every run and severity.
+        methods: labels to take; None takes all. corruptions: None takes those that occur in the data set's modality.
+
+    Returns:
+        method, label, seed, corruption ("none" for the images as they are), severity (0 to 5), image, group, dice. The record's ``absent`` names
+        the rows that could not be predicted, with the reason: a kept report holds predictions but no checkpoints.
+
+    Raises:
+        ValueError: an unknown label or corruption, or no run with a checkpoint.
+    """
+    names = corruptions or occurring(data.name)
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise ValueError(f"corruptions: {name!r} is unknown; known: {', '.join(CORRUPTIONS)}")
+    models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
+    indices = _equal_steps(data.splits["test"], images)
+    labels = data.masks[indices].astype(bool)
+    conditions = [(CLEAN, 0)] + [(name, severity) for name in names for severity in SEVERITIES]
+    parts = []
+    for name, severity in tqdm(conditions, desc=f"corruptions of {data.name}", unit="condition", disable=None):
+        stack = np.stack([data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)) for index in indices])
+        for row, model in models:
+            parts.append(pd.DataFrame({**row, "corruption": name, "severity": severity, "image": [data.ids[index] for index in indices],
+                                       "group": [data.groups[index] for index in indices], "dice": dice_per_image(np.asarray(predict(model, stack)), labels)}))
+    scores = pd.concat(parts, ignore_index=True)
+    _write(scores, Path(reports) / "robustness" / data.name, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
+    return scores
+
+
+def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], images: int = 200,
+                 methods: list[str] | None = None) -> pd.DataFrame:
+    """Score runs of ``data`` on all images of ``other``, none of which they have seen, into ``reports``/robustness/<data set>__on__<other>.csv.
+
+    Args:
+        images: at most so many of the other's images, at equal steps.
+
+    Returns:
+        The rows of ``score_masks`` with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`.
+    """
+    models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
+    indices = _equal_steps(np.arange(len(other.ids)), images)
+    pictures, labels = np.ascontiguousarray(other.images[indices]), other.masks[indices]
+    ids, groups = [other.ids[index] for index in indices], [other.groups[index] for index in indices]
+    parts = []
+    for row, model in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
+        scores = score_masks(np.asarray(predict(model, pictures)), labels, ids=ids, groups=groups)
+        parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
+    found = pd.concat(parts, ignore_index=True)
+    _write(found, Path(reports) / "robustness" / f"{data.name}__on__{other.name}", data=other.manifest, inputs=inputs, absent=absent, images=len(indices),
+           trained_on=data.manifest)
+    return found
+
+
+def other_dataset(name: str, size: int, source: str | None = None) -> Dataset:
+    """The data set to cross over to: a folder with images/ and masks/, a data set's name, or a phantom's, which is drawn anew with another
+    seed and read like a folder of one's own."""
+    if not name.startswith("phantom-"):
+        return load_dataset(name, root=source, size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        return load_dataset(write_phantom_folder(name, size, Path(folder), PHANTOM_SEED), size=size)
+
+
+def write_phantom_folder(name: str, size: int, parent: Path, seed: int) -> Path:
+    """Draw a phantom data set as PNG files into ``parent``/<name>-seed<k>/images and masks, as a user's folder looks; returns the folder."""
+    from ehanet.data.phantoms import make_phantom
+
+    phantom, folder = make_phantom(name, size, seed), parent / f"{name}-seed{seed}"
+    for part, arrays in (("images", phantom.images), ("masks", phantom.masks * 255)):
+        (folder / part).mkdir(parents=True)
+        for image_id, array in zip(phantom.ids, arrays):
+            Image.fromarray(array).save(folder / part / f"{image_id}.png")
+    return folder
+
+
+def _chosen(rows: list[dict], methods: list[str] | None) -> list[dict]:
+    known = list(dict.fromkeys(row["label"] for row in rows))
+    for label in methods or []:
+        if label not in known:
+            raise ValueError(f"methods: {label!r} is not among the runs: {', '.join(known)}")
+    return [{key: row[key] for key in ("method", "label", "seed")} for row in rows if not methods or row["label"] in methods]
+
+
+def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[str]]:
+    """(row, network) of each run with a checkpoint, the rows without one, and the records' ids."""
+    models, absent, inputs = [], [], []
+    for row in rows:
+        folder = runs / row["label"] / f"seed{row['seed']}"
+        if not (folder / "best.pt").is_file():
+            absent.append({**row, "reason": "not available: no checkpoint here, only stored predictions"})
+            continue
+        model, config = restore_model(load_checkpoint(folder / "best.pt"))
+        models.append((row, model.to(find_device(config.device))))
+        inputs.append(read_record(folder / "record.json")["id"])
+    if not models:
+        raise ValueError(f"{runs}: none of the runs {', '.join(row['label'] for row in rows)} has a checkpoint; train them first (make paper without KEEP)")
+    return models, absent, inputs
+
+
+def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
+    if count < 1:
+        raise ValueError(f"images: must be at least 1, got {count}")
+    return np.asarray(indices)[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int))]
+
+
+def _write(scores: pd.DataFrame, path: Path, **fields) -> None:
+    write_atomically(path.with_name(path.name + ".csv"), scores.to_csv(index=False, float_format="%.6g"))
+    write_record(path.with_name(path.name + ".json"), kind="scores", modules=["ehanet.robustness"], **fields)
