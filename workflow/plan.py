@@ -27,9 +27,21 @@ KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "com
 # Further looks at a data set, each a notebook, for the data sets that a profile's key ``studies`` names. A study gets those of the parameters
 # dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
 STUDIES: dict[str, str] = {
+    "ablations": "10_ablations",
+    "robustness": "11_robustness",
+    "protocol": "12_protocol",
+    "leakage": "13_leakage",
     "publish": "14_publish",
 }
-NEEDS: dict[str, str] = {}
+NEEDS: dict[str, str] = {"leakage": "data"}
+
+
+def _artefacts(*stems: str) -> list[str]:
+    """The files of a study's tables ("tables/robustness") and figures, a data set each."""
+    suffixes = {"tables": ("csv", "md", "tex"), "figures": ("png", "pdf")}
+    return [f"{stem}_{{dataset}}.{suffix}" for stem in stems for suffix in suffixes[stem.split("/")[0]]]
+
+
 # What each kind of step leaves in reports/<profile>/; the Snakefile takes its outputs from here.
 OUTPUTS = {
     "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
@@ -41,6 +53,11 @@ OUTPUTS = {
                 "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
                 "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
+    "ablations": [*_artefacts("tables/ablation_parts", "tables/ablation_choices", "figures/ablations"), "notebooks/10_ablations__{dataset}.ipynb"],
+    "robustness": [*_artefacts("tables/robustness", "figures/robustness", "figures/corruptions"), "robustness/{dataset}.csv",
+                   "notebooks/11_robustness__{dataset}.ipynb"],
+    "protocol": [*_artefacts("tables/protocol", "figures/protocol"), "notebooks/12_protocol__{dataset}.ipynb"],
+    "leakage": [*_artefacts("tables/leakage", "figures/leakage"), "leakage/{dataset}.csv", "notebooks/13_leakage__{dataset}.ipynb"],
     "publish": ["notebooks/14_publish__{dataset}.ipynb"],
     "report": ["index.html"],
 }

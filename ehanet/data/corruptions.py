@@ -175,8 +175,8 @@ def _bias_field(image: np.ndarray, strength: float, rng: np.random.Generator) ->
     """A smooth gain: the receive coil of a scanner, or an uneven lamp."""
     side, crop = _square(image)
     field = noise(rng, side, 2)[crop]
-    field = field - field.mean()
-    return shade(image, np.exp(strength * field / np.abs(field).max()))
+    field = 2 * (field - field.min()) / np.ptp(field) - 1
+    return shade(image, np.exp(strength * field))
 
 
 def _square(image: np.ndarray) -> tuple[int, tuple[slice, slice]]:

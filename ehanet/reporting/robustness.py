@@ -64,15 +64,26 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
              **{place: Score(*(float(table.loc[label, key]) for key in ("mean", "low", "high"))) for place, table in means.items()},
              "fall": Score(float(means["away"].loc[label, "mean"] - means["home"].loc[label, "mean"]))} for label in labels]
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("home", f"mDice on {dataset_title(dataset)}, test", "score"),
-               Column("away", f"mDice on {dataset_title(other)}", "score"), Column("fall", "Difference", "score"), Column("mark", "Mark")]
-    notes = [f"Trained on {dataset_title(dataset)} alone. {dataset_title(other)}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
+               Column("away", f"mDice on {_title(other)}", "score"), Column("fall", "Difference", "score"), Column("mark", "Mark")]
+    notes = [f"Trained on {dataset_title(dataset)} alone. {_title(other)}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
              "Intervals: 95 % bootstrap over the images of each data set; the difference is between different images and has none."]
     if other.startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")
-    table = Table(f"cross_{dataset}", f"Trained on {dataset_title(dataset)}, tested on {dataset_title(other)}", mark_of_manifest(about["data"]), columns, body, notes)
+    table = Table(f"cross_{dataset}", f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}", mark_of_manifest(about["data"]), columns, body, notes)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     return table
+
+
+def _words(corruption: str) -> str:
+    """The name of a corruption as a heading."""
+    return "JPEG" if corruption == "jpeg" else corruption.capitalize()
+
+
+def _title(other: str) -> str:
+    """"Phantom polyps, seed 1" for the data set that ``ehanet.robustness.write_phantom_folder`` draws."""
+    name, _, seed = other.rpartition("-seed")
+    return f"{dataset_title(name)}, seed {seed}" if name and seed.isdigit() else dataset_title(other)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict]:
@@ -87,7 +98,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], s
     mark = mark_of_manifest(about["data"])
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"),
                Column("corrupted", "mDice, corrupted", "score"), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
-               *[Column(name.replace(" ", "_"), name, "score", 3) for name in found.corruptions], Column("mark", "Mark")]
+               *[Column(name.replace(" ", "_"), _words(name), "score", 3) for name in found.corruptions], Column("mark", "Mark")]
     clean, corrupted = interval(found.clean), interval(found.corrupted.mean(axis=(2, 3)))
     by_kind = found.corrupted[0].mean(axis=2)
     errors = interval(corruption_errors(found, reference).mean(axis=2)) if reference else None
@@ -114,7 +125,7 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
     rows = -(-len(found.corruptions) // ACROSS)
     height = 1.55 * rows + 0.85
     figure, axes = plt.subplots(rows, ACROSS, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.34 / height, 1, 1 - 0.64 / height), w_pad=0.04)
+    figure.get_layout_engine().set(rect=(0, 0.26 / height, 1, 1 - 0.56 / height), w_pad=0.04)
     severities = [0, *found.severities]
     for axis, name in zip(axes.flat, found.corruptions):
         kind = found.corruptions.index(name)
@@ -123,13 +134,14 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
             mean, low, high = interval(np.concatenate([found.clean[:, [place]], found.corrupted[:, place, kind]], axis=1))
             axis.fill_between(severities, low, high, color=style.colour, alpha=0.12, linewidth=0)
             axis.plot(severities, mean, color=style.colour, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
-        axis.set_title(name, fontsize=7.5)
+        axis.set_title(_words(name), fontsize=7.5)
         axis.set_ylim(-0.02, 1.02)
         axis.set_xticks(severities)
-    for axis in axes.flat[len(found.corruptions):]:
-        axis.set_axis_off()
+    for place, axis in enumerate(axes.flat):
+        axis.set_visible(place < len(found.corruptions))
+        axis.tick_params(labelbottom=place + ACROSS >= len(found.corruptions))
     figure.supylabel("mean Dice", fontsize=7.5)
-    figure.text(0.5, 0.32 / height, "severity (0: the images as they are)", ha="center", va="bottom", fontsize=7.5)
+    figure.supxlabel("severity (0: the images as they are)", fontsize=7.5)
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=min(5, len(found.methods)), fontsize=6.8, bbox_to_anchor=(0.5, 0))
     figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(dataset)}: Dice under corruption, {images} test images, bands: 95 % interval over images",
                 ha="left", va="top", fontsize=7.5, color=MUTED)
@@ -138,7 +150,7 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
 
 
 def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) -> Figure:
-    left, head, gap = 1.0, 0.42, 0.03
+    left, head, gap = 1.2, 0.42, 0.03
     cell = (WIDTH - left) / (1 + len(SEVERITIES)) - gap
     cell = min(cell, 0.82)
     height = head + len(corruptions) * (cell + gap) + 0.03
@@ -146,7 +158,7 @@ def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) ->
     width = figure.get_figwidth()
     for row, name in enumerate(corruptions):
         bottom = height - head - (row + 1) * (cell + gap)
-        figure.text((left - 0.08) / width, (bottom + cell / 2) / height, name, ha="right", va="center", fontsize=7)
+        figure.text((left - 0.08) / width, (bottom + cell / 2) / height, _words(name), ha="right", va="center", fontsize=7)
         for column, severity in enumerate((0, *SEVERITIES)):
             axis = figure.add_axes(((left + column * (cell + gap)) / width, bottom / height, cell / width, cell / height))
             axis.imshow(corrupt(data.images[index], name, severity, seed=index) if severity else data.images[index], interpolation="nearest")

@@ -37,6 +37,20 @@ PARTS = [
     Part("Side by side", {
         "figures/side_by_side_{}": "The same test images for all, chosen by rule from the reference's Dice: best, quartiles, worst. "
                                    "Grey: found, blue: missed, orange: spurious."}),
+    Part("Ablations", {
+        "tables/ablation_parts_{}": "", "tables/ablation_choices_{}": "",
+        "figures/ablations_{}": "What each change does to the network as it is; right of the dashed line is better."}),
+    Part("Robustness", {
+        "tables/robustness_{}": "",
+        "figures/robustness_{}": "Dice against the severity of each corruption, with its 95 % interval over images.",
+        "figures/corruptions_{}": "One test image under each corruption, from as it is to severity 5.",
+        "tables/cross_{}": ""}),
+    Part("Protocol audit", {
+        "tables/protocol_{}": "",
+        "figures/protocol_{}": "What each choice of the released code does to the number, one at a time; right of the dashed line is a higher score, not a better one."}),
+    Part("Leakage audit", {
+        "tables/leakage_{}": "",
+        "figures/leakage_{}": "Images that look like one of another part of the split, by perceptual hash."}),
     Part("Training", {"figures/training_{}": "Validation Dice by epoch; the other methods in grey."}),
 ]
 

@@ -1,0 +1,127 @@
+"""Robustness: scores of checkpoints under corruption, the mean corruption error by hand, another data set through the own-folder importer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ehanet.checkpoints import save_checkpoint
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.data.corruptions import CORRUPTIONS, occurring
+from ehanet.data.phantoms import make_phantom
+from ehanet.evaluation import evaluate_runs
+from ehanet.metrics.corruption import corruption_errors, interval, resample_conditions
+from ehanet.models import build_model
+from ehanet.records import read_record, write_record
+from ehanet.reporting import corruption_sheet, cross_report, robustness_report
+from ehanet.robustness import cross_scores, other_dataset, robustness_scores, write_phantom_folder
+
+ROWS = [{"method": "unet-32", "label": "unet-32", "seed": 0}, {"method": "ehanet", "label": "ehanet", "seed": 0}, {"method": "ehanet", "label": "ehanet-kept", "seed": 0}]
+KINDS = ["noise", "contrast"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two untrained networks as finished runs, and a row whose checkpoint is not there."""
+    root = tmp_path_factory.mktemp("robustness")
+    torch.manual_seed(0)
+    for row in ROWS[:2]:
+        place = root / "runs" / "phantom-polyp" / row["label"] / "seed0"
+        config = RunConfig(method=row["method"], size=32).to_dict()
+        save_checkpoint(place / "best.pt", {"model": build_model(row["method"]).state_dict(), "config": config})
+        write_record(place / "record.json", "run", config=config, seed=0, encoder="none", warnings=[], data={"name": "phantom-polyp"})
+    return root
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("phantom-polyp", size=32)
+
+
+@pytest.fixture(scope="module")
+def scores(folder, data):
+    return robustness_scores(data, folder / "runs" / "phantom-polyp", folder / "reports", ROWS, images=3, corruptions=KINDS)
+
+
+def test_every_run_sees_every_condition(scores, folder):
+    counts = scores.groupby(["label", "corruption", "severity"])["image"].nunique()
+    assert len(counts) == 2 * (1 + 5 * len(KINDS)) and set(counts) == {3}
+    assert scores["dice"].between(0, 1).all() and len(set(scores["image"])) == 3
+    record = read_record(folder / "reports" / "robustness" / "phantom-polyp.json")
+    assert [row["label"] for row in record["absent"]] == ["ehanet-kept"] and "no checkpoint" in record["absent"][0]["reason"]
+    written = pd.read_csv(folder / "reports" / "robustness" / "phantom-polyp.csv", keep_default_na=False)
+    assert written["dice"].to_numpy() == pytest.approx(scores["dice"].to_numpy(), abs=1e-5)
+
+
+def test_the_same_call_gives_the_same_scores(scores, folder, data, tmp_path):
+    again = robustness_scores(data, folder / "runs" / "phantom-polyp", tmp_path, ROWS[:1], images=3, corruptions=["noise"])
+    kept = scores[(scores["label"] == "unet-32") & scores["corruption"].isin(["none", "noise"])]
+    assert again["dice"].tolist() == kept["dice"].tolist()
+
+
+def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
+    table = robustness_report(folder / "reports", "phantom-polyp")
+    assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept"]
+    assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)
+    assert "no checkpoint here" in table.rows[2]["mark"]
+    corruption_sheet(data, folder / "reports", KINDS)
+    for stem in ("robustness_phantom-polyp", "corruptions_phantom-polyp"):
+        assert (folder / "reports" / "figures" / f"{stem}.png").is_file()
+
+
+def table_of(dice: dict) -> pd.DataFrame:
+    """label -> list of mean Dice: clean, then severities 1 and 2; four images around the mean."""
+    rows = []
+    for label, levels in dice.items():
+        for severity, level in enumerate(levels):
+            for image, off in zip("abcd", (-0.02, -0.01, 0.01, 0.02)):
+                rows.append({"label": label, "seed": 0, "corruption": "noise" if severity else "none", "severity": severity, "image": image, "group": image, "dice": level + off})
+    return pd.DataFrame(rows)
+
+
+def test_mean_corruption_error_by_hand():
+    found = resample_conditions(table_of({"unet": [0.9, 0.8, 0.6], "ours": [0.9, 0.85, 0.75]}), resamples=200)
+    errors = corruption_errors(found, "unet")
+    assert found.clean[0] == pytest.approx([0.9, 0.9])
+    assert errors[0, :, 0] == pytest.approx([100, 100 * (0.15 + 0.25) / (0.2 + 0.4)])
+    assert np.allclose(errors[:, 0], 100), "the reference is 100 in every resample"
+    mean, low, high = interval(errors[:, 1, 0])
+    assert low < mean < high
+
+
+def test_a_condition_without_an_image_is_refused():
+    scores = table_of({"unet": [0.9, 0.8, 0.6]}).drop(index=5)
+    with pytest.raises(ValueError, match="unet noise 1 lack an image"):
+        resample_conditions(scores)
+
+
+def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
+    written = write_phantom_folder("phantom-polyp", 32, tmp_path, seed=1)
+    drawn = make_phantom("phantom-polyp", 32, seed=1)
+    read = load_dataset(written, size=32)
+    assert read.ids == drawn.ids and np.array_equal(read.images, drawn.images) and np.array_equal(read.masks, drawn.masks)
+    other = other_dataset("phantom-polyp", 32)
+    assert other.name == "phantom-polyp-seed1" and np.array_equal(other.images, read.images)
+    runs, reports = folder / "runs" / "phantom-polyp", folder / "reports"
+    evaluate_runs(data, runs, reports, ROWS[:2])
+    scores = cross_scores(data, other, runs, reports, ROWS[:2], images=5)
+    assert scores.groupby("label")["image"].nunique().tolist() == [5, 5]
+    table = cross_report(reports, data.name, other.name)
+    home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
+    assert table.rows[1]["home"].mean == pytest.approx(home, abs=1e-6)
+    assert table.rows[1]["away"].mean == pytest.approx(scores[scores["label"] == "ehanet"]["dice"].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"methods": ["pranet"]}, "methods: 'pranet' is not among the runs: unet-32, ehanet"), ({"corruptions": ["fog"]}, "corruptions: 'fog' is unknown"),
+    ({"images": 0}, "images: must be at least 1"), ({"methods": ["ehanet-kept"]}, "none of the runs ehanet-kept has a checkpoint"),
+])
+def test_wrong_parameters_are_named(folder, data, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        robustness_scores(data, folder / "runs" / "phantom-polyp", tmp_path, ROWS, **options)
+
+
+def test_only_what_occurs_in_a_modality():
+    assert "hair" not in occurring("phantom-polyp") and "bias field" in occurring("lgg") and "jpeg" not in occurring("lgg")
+    assert occurring("my-own-folder") == list(CORRUPTIONS)
