@@ -47,17 +47,16 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """A phantom and a real data set with every file but the notebooks; runs and predictions are gone again."""
+    """A phantom and a real data set with every file but the notebooks; no runs folder."""
     root = tmp_path_factory.mktemp("page")
     for name, absent in (("phantom-polyp", ()), ("kvasir-seg", [("pranet", "not available: weights file x.pth not found")])):
         data = make_dataset(name)
         folder = make_reports(root, data, {"ehanet": 0.1, "lanet": 0.25}, absent=absent)
         data_sheet(data, folder / "data")
         comparison(folder, name)
-        side_by_side(data, root / "runs" / name, folder)
+        side_by_side(data, folder)
     (folder / "notebooks").mkdir()
     (folder / "notebooks/04_compare__kvasir-seg.html").write_text("<p>executed</p>")
-    shutil.rmtree(root / "runs")
     assert main([str(folder), "--title", "Two <sets> & more"]) == 0
     return folder
 

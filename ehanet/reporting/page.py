@@ -9,7 +9,6 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from ehanet.reporting import sections
-from ehanet.reporting.claims import claims
 from ehanet.reporting.glance import card, overview
 from ehanet.files import write_atomically
 from ehanet.reporting.results import ABSENT, PHANTOM, PUBLISHED, REPRODUCED
@@ -43,8 +42,8 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     datasets = [sections.dataset_section(reports, name, records.get(name)) for name in names]
     marks = list(dict.fromkeys(one["mark"] for one in datasets))
     cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
-    every, claimed = overview(compared), claims(reports, compared)
-    extra = _extra(reports, sections.shown_files(names))
+    every, claimed = overview(compared), sections.table(reports, "claims")
+    extra = _extra(reports, {"tables/claims", *sections.shown_files(names)})
     machine = _machine([record for record, _ in runs])
     contents = [("results", "Results")] if cards or claimed else []
     contents += [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
@@ -57,7 +56,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     page = environment.from_string(TEMPLATE).render(
         title=title or f"EHANet: results of the profile “{profile}”", style=Markup(STYLE), lead=_lead(datasets, runs), banner=_banner(marks),
         warnings=_warnings(records, [record for record, _ in runs]), contents=contents, cards=cards, datasets=datasets, machine=machine, extra=extra,
-        overview=[Markup(to_html(every))] if every else [], claims=Markup(to_html(claimed)) if claimed else "",
+        overview=[Markup(to_html(every))] if every else [], claims=Markup(claimed),
         marks=[(mark, MARKS[mark]) for mark in MARKS if mark in (*marks, PUBLISHED, ABSENT)], runs=Markup(_runs(runs)) if runs else "",
         licence=f"Code: MIT licence, written anew from the paper. Data: {_licences(records)}. Numbers marked “{PUBLISHED}” belong to their authors.")
     write_atomically(reports / "index.html", page)

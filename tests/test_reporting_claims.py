@@ -1,0 +1,84 @@
+"""Verdicts on the paper's claims follow from the numbers, and from nothing else."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.reporting.claims import ROBUST, decide, write_claims
+from ehanet.reporting.results import PHANTOM, REPRODUCED
+from ehanet.reporting.tables import read_table
+
+IMAGENET = "mobilenetv1_100.imagenet.safetensors, fine-tuned"
+
+
+@pytest.mark.parametrize("mark, encoder, rivals, seeds, better, verdict", [
+    (REPRODUCED, IMAGENET, 2, [3, 3, 3], True, "supported"),
+    (REPRODUCED, IMAGENET, 2, [3, 3, 3], False, "not supported"),
+    (REPRODUCED, IMAGENET, 2, [1, 1, 1], False, "not supported"),
+    (REPRODUCED, IMAGENET, 2, [3, 3, 1], True, "not decidable here: better, but trained fewer than 3 times"),
+    (REPRODUCED, "random, trained", 2, [3, 3, 3], False, "not decidable here: encoder from random weights, the paper's from ImageNet"),
+    (REPRODUCED, IMAGENET, 0, [], False, "not decidable here: nothing compared on equal terms"),
+    (PHANTOM, IMAGENET, 2, [3, 3, 3], True, "not decidable here: images drawn by code"),
+])
+def test_the_rule(mark, encoder, rivals, seeds, better, verdict):
+    assert decide(mark, encoder, rivals, seeds, better) == verdict
+
+
+def by_claim(table, name):
+    return next(row for row in table.rows if name in row["claim"])
+
+
+def test_a_clear_lead_is_supported_and_its_difference_is_that_of_the_csv(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05, "unet": 0.5, "pranet": 0.6}, seeds=(0, 1, 2), encoder=IMAGENET)
+    row = by_claim(write_claims(reports), "mDice than")
+    means = {label: np.mean([pd.read_csv(reports / f"scores/kvasir-seg/{label}__seed{seed}.csv")["dice"].mean() for seed in (0, 1, 2)]) for label in ("ehanet", "unet", "pranet")}
+    strongest = max(means["unet"], means["pranet"])
+    assert row["verdict"] == "supported" and row["p"] == "< 0.001" and "(best of 2)" in row["against"]
+    assert row["difference"].mean == pytest.approx(means["ehanet"] - strongest, abs=1e-6)
+    assert row["difference"].low < row["difference"].mean < row["difference"].high and row["difference"].low > 0
+    again = read_table(reports / "tables/claims.csv")
+    assert [one["verdict"] for one in again.rows] == ["supported"] * 3 and again.rows[0]["paper"] == "not public"
+
+
+def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.4, "unet": 0.1, "lanet": 0.01}, encoder=IMAGENET)
+    assert {row["verdict"] for row in write_claims(reports).rows} == {"not supported"}
+    record = reports / "scores/kvasir-seg/unet__seed0.json"
+    content = json.loads(record.read_text())
+    content["config"]["size"] = 512
+    record.write_text(json.dumps(content))
+    rows = write_claims(reports).rows  # LANet is none of the paper's compared methods
+    assert {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
+
+
+def test_modules_and_corruptions_get_their_own_rows(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05, "ehanet-no-iem": 0.5, "unet": 0.3}, seeds=(0, 1, 2), encoder=IMAGENET)
+    for seed in (0, 1, 2):
+        record = reports / f"scores/kvasir-seg/ehanet-no-iem__seed{seed}.json"
+        content = json.loads(record.read_text())
+        content["config"]["options"] = {"iem": False}
+        record.write_text(json.dumps(content))
+        for label in ("ehanet", "unet"):
+            other = reports / f"scores/kvasir-seg/{label}__seed{seed}.json"
+            content = json.loads(other.read_text())
+            content["config"]["options"] = {}
+            other.write_text(json.dumps(content))
+    rows = [{"method": label, "label": label, "seed": seed, "corruption": "blur", "severity": severity, "image": f"image{index}", "group": f"image{index}",
+             "dice": (0.5 if label == "ehanet" else 0.8) + 0.002 * index - 0.05 * severity}
+            for label in ("ehanet", "unet") for seed in (0, 1, 2) for severity in (0, 1, 2) for index in range(12)]
+    (reports / "robustness").mkdir()
+    pd.DataFrame(rows).to_csv(reports / "robustness/kvasir-seg.csv", index=False)
+    table = write_claims(reports)
+    assert by_claim(table, "IEM helps")["verdict"] == "supported" and "EFA" not in " ".join(row["claim"] for row in table.rows)
+    robust = by_claim(table, ROBUST)
+    assert robust["verdict"] == "not supported" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
+
+
+def test_phantoms_decide_nothing_and_no_ehanet_makes_no_table(tmp_path):
+    reports = make_reports(tmp_path / "a", make_dataset("phantom-polyp"), {"ehanet": 0.05, "unet": 0.5}, encoder=IMAGENET)
+    assert {row["verdict"] for row in write_claims(reports).rows} == {"not decidable here: images drawn by code"}
+    other = make_reports(tmp_path / "b", make_dataset("phantom-polyp"), {"lanet": 0.05, "unet": 0.5})
+    assert write_claims(other) is None and not (other / "tables").exists()
