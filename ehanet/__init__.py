@@ -13,9 +13,10 @@ _HOMES = {
     "list_models": "ehanet.models",
     "load_run": "ehanet.runs",
     "predict": "ehanet.inference",
+    "register": "ehanet.models",
 }
 _MODULES = ("explain",)  # offered whole
-__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict"]
+__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict", "register"]
 
 
 def __getattr__(name: str):

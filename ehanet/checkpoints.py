@@ -11,6 +11,7 @@ from torch import nn
 from ehanet.config import RunConfig
 from ehanet.files import write_atomically
 from ehanet.models import build_model
+from ehanet.plugins import load_plugin
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -41,6 +42,7 @@ def restore_model(checkpoint: dict) -> tuple[nn.Module, RunConfig]:
     options.pop("encoder_weights", None)
     if checkpoint.get("encoder"):
         options["encoder"] = checkpoint["encoder"]
+    load_plugin(config.plugin)
     model = build_model(config.method, **options)
     model.load_state_dict(checkpoint["model"])
     model.input_size = config.size

@@ -40,6 +40,7 @@ class RunConfig:
         precision: "auto" takes bfloat16 where the device computes it fast, else float32; losses are float32 always.
         device: "auto", or a torch device such as "cuda:0", "mps", "cpu".
         deterministic: ask torch for deterministic kernels also on a GPU (the CPU's are).
+        plugin: the Python file that registers the method, where it is one of your own (see ``ehanet.plugins``).
         options: further options of the method's builder. loss_options: of its loss, as ``build_loss`` takes them.
     """
 
@@ -67,6 +68,7 @@ class RunConfig:
     compile: bool = False
     device: str = "auto"
     deterministic: bool = False
+    plugin: str | None = None
     options: dict = field(default_factory=dict)
     loss_options: dict = field(default_factory=dict)
 

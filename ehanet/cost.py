@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +18,49 @@ from torch.utils.flop_counter import FlopCounterMode
 from ehanet.config import RunConfig
 from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.models import build_model
+from ehanet.plugins import load_plugin
 
 GMAC_SIDE = 256  # the side at which papers count; HiFormer-B's count in its paper is at 224
-BATCHES = (1, 4, 16)
-REPEATS = 3
+BATCHES = (1, 4, 16, 64)
+GAIN = 1.05  # the next larger batch is tried while the last one was faster by this factor
+REPEATS, SECONDS = 5, 1.0  # a speed is the median of so many repetitions, fewer where they take longer than this together
 
 
-def used_parameters(model: nn.Module, size: int = 64) -> int:
-    """Number of parameters that receive a gradient from any output."""
-    model.train()
-    out = model(torch.rand(2, 3, size, size))
-    outputs = [out.logits, *out.sides, *([] if out.edge_logits is None else [out.edge_logits])]
-    sum(output.float().square().mean() for output in outputs).backward()
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.grad is not None)
+def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto") -> list[dict]:
+    """:func:`measure_cost` of each, one after another, every one in a process of its own so that memory is its own.
 
-
-def count_gmac(model: nn.Module, size: int = GMAC_SIDE) -> float:
-    """Giga multiply-accumulates of one image in evaluation mode: convolutions, linear layers, attention products (half of FlopCounterMode)."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.rand(1, 3, size, size))
-    return counter.get_total_flops() / 2e9
+    A network that cannot be measured leaves ``{"label", "method", "reason"}``.
+    """
+    # A server that has imported everything and computed nothing: forks of it cost no start-up, and no lock of a thread
+    # pool is carried over, as it would be from this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    rows = []
+    for config in configs:
+        try:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:  # unlike a Pool it notices when its process is killed
+                rows.append(pool.submit(measure_cost, config, size, device).result())
+        except Exception as error:
+            rows.append({"label": config.label, "method": config.method, "reason": f"not measured: {type(error).__name__}: {' '.join(str(error).split())}"})
+    return rows
 
 
 def count_costs(configs: Sequence[RunConfig]) -> dict[str, dict]:
     """Label -> {"parameters" (used), "gmac" at 256 x 256} of each network: what can be counted, so the same on every machine."""
-    costs = {}
-    for config in configs:
+    return {config.label: _count(config) for config in configs}
+
+
+def _count(config: RunConfig) -> dict:
+    with torch.device("cpu" if config.plugin else "meta"):  # shapes alone say what our own networks count; another's may look at values
         model = _untrained(config)
-        costs[config.label] = {"parameters": used_parameters(model), "gmac": round(count_gmac(model), 3)}
-    return costs
+    return {"parameters": used_parameters(model), "gmac": round(count_gmac(model), 3)}
 
 
 def _untrained(config: RunConfig) -> nn.Module:
     """The network of a configuration, without reading or fetching weights."""
     options = {**config.build_options, "pretrained": False}
     options.pop("encoder_weights", None)
+    load_plugin(config.plugin)
     return build_model(config.method, **options)
 
 
@@ -70,48 +79,74 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     _train_step(model, size, where, dtype)
     memory = _memory(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)
-    rates = {batch: _rate(model, batch, size, where, dtype) for batch in BATCHES}
+    rates = _rates(model, size, where, dtype)
     best = max(rates, key=rates.get)
-    model.to("cpu", memory_format=torch.contiguous_format)
-    return {"label": config.label, "method": config.method, "parameters": used_parameters(model), "gmac": round(count_gmac(model), 3), "side": size,
-            "precision": str(dtype).removeprefix("torch."), "rate_1": round(rates[1], 2), "rate_best": round(rates[best], 2), "batch_best": best,
-            "memory_mb": round(memory / 1e6), "device": describe_device(where)["name"]}
+    return {"label": config.label, "method": config.method, **_count(config), "side": size, "precision": str(dtype).removeprefix("torch."),
+            "rate_1": round(rates[1], 2), "rate_best": round(rates[best], 2), "batch_best": best, "memory_mb": round(memory / 1e6), "device": _device_words(where)}
 
 
-def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto") -> list[dict]:
-    """:func:`measure_cost` of each, one after another, every one in a process of its own so that memory is its own."""
-    # A server that has imported everything and computed nothing: forks of it cost no start-up, and no lock of a thread
-    # pool is carried over, as it would be from this process.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    rows = []
-    for config in configs:
-        with context.Pool(1) as pool:
-            rows.append(pool.apply(measure_cost, (config, size, device)))
-    return rows
+def used_parameters(model: nn.Module, size: int = 64) -> int:
+    """Number of parameters that receive a gradient from any output."""
+    images = _images(model, 2, size)
+    with images.device:
+        out = model.train()(images)
+    outputs = [out.logits, *out.sides, *([] if out.edge_logits is None else [out.edge_logits])]
+    sum(output.float().square().mean() for output in outputs).backward()
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def count_gmac(model: nn.Module, size: int = GMAC_SIDE) -> float:
+    """Giga multiply-accumulates of one image in evaluation mode: convolutions, linear layers, attention products (half of FlopCounterMode)."""
+    images = _images(model, 1, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), images.device:
+        model.eval()(images)
+    return counter.get_total_flops() / 2e9
+
+
+def _images(model: nn.Module, batch: int, size: int) -> torch.Tensor:
+    """Random images in [0, 1] where the network's parameters are, in the order that convolutions like."""
+    device = next(model.parameters()).device
+    return torch.rand(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+
+
+def _rates(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> dict[int, float]:
+    """Batch -> images a second of inference, from batch 1 up, until a larger batch is not faster."""
+    rates: dict[int, float] = {}
+    for batch in BATCHES:
+        last = list(rates.values())[-2:]
+        if len(last) == 2 and last[1] < GAIN * last[0]:
+            break
+        rates[batch] = _rate(model, batch, size, device, dtype)
+    return rates
 
 
 def _rate(model: nn.Module, batch: int, size: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Images a second of inference: the median of a few repetitions after a warm-up."""
-    images = torch.rand(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    """Images a second of inference, after a warm-up."""
+    images = _images(model, batch, size)
     model.eval()
-    seconds = []
+    seconds: list[float] = []
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        for repeat in range(REPEATS + 1):
+        model(images).logits.sum().item()
+        while len(seconds) < REPEATS and sum(seconds) < SECONDS:
             started = time.perf_counter()
             model(images).logits.sum().item()  # .item() waits for the device
-            if repeat:
-                seconds.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
     return batch / float(np.median(seconds))
 
 
 def _train_step(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> None:
     model.train()
-    images = torch.rand(4, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        out = model(images)
+        out = model(_images(model, 4, size))
         loss = sum(output.float().mean() for output in (out.logits, *out.sides))
     loss.backward()
+
+
+def _device_words(device: torch.device) -> str:
+    """As in "AMD EPYC, 2 threads"."""
+    found = describe_device(device)
+    threads = f", {found['threads']} thread{'s' * (found['threads'] > 1)}" if found["type"] == "cpu" else ""
+    return found["name"] + threads
 
 
 def _memory(device: torch.device) -> int:

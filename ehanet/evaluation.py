@@ -16,6 +16,8 @@ from ehanet.data import Dataset
 from ehanet.inference import predict_run
 from ehanet.metrics import score_masks, score_volumes
 from ehanet.metrics.released import score_choice
+from ehanet.models.registry import method
+from ehanet.plugins import load_plugin
 from ehanet.predictions import predictions_path, read_predictions, write_predictions
 from ehanet.records import read_record, write_record
 
@@ -84,7 +86,8 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     choice = score_choice(probabilities, labels, ids)
     volumes = score_volumes(probabilities, labels, groups, ids) if len(set(groups)) < len(ids) else None
     scores.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"],
+    load_plugin(run["config"].get("plugin"))
+    write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"], note=method(row["method"]).note,
                  data=data.manifest, encoder=run["encoder"], inputs=[run["id"]], trained_at=run["code"]["commit"], warnings=run["warnings"],
                  run="/".join([*runs.parts[-2:], row["label"], f"seed{row['seed']}"]))
     own = {"label": row["label"], "seed": row["seed"]}

@@ -69,7 +69,7 @@ def notebook_hashes(path: str | Path, methods: Iterable[str] | None = None, with
 
 def forget() -> None:
     """Read every source file again when it is next needed; within one process files are read once."""
-    for cached in (_cells, _content, _tree, _data_files, method_modules):
+    for cached in (_cells, _content, read_tree, _data_files, method_modules):
         cached.cache_clear()
 
 
@@ -89,8 +89,12 @@ def _cells(path: Path) -> tuple[str, list[str]]:
 @lru_cache(maxsize=None)
 def _content(module: str) -> tuple[str, list[str]]:
     """sha256 of a module's code, and the modules it imports."""
-    tree = _tree(_path(module))
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported_modules(tree, module)
+    return file_hash(_path(module)), imported_modules(read_tree(_path(module)), module)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a Python file's code."""
+    return hashlib.sha256(ast.unparse(read_tree(path)).encode()).hexdigest()
 
 
 @lru_cache(maxsize=None)
@@ -98,11 +102,20 @@ def method_modules() -> dict[str, list[str]]:
     """Module of ``ehanet.models`` -> names of the methods it registers, with * for what is not written out."""
     found = {}
     for path in sorted((ROOT / PACKAGE / "models").glob("*.py")):
-        names = [_pattern(node.args[0]) for node in ast.walk(_tree(path))
-                 if isinstance(node, ast.Call) and _called(node) == "register" and node.args]
+        names = registered_names(read_tree(path))
         if names and f"{PACKAGE}.models.{path.stem}" != REGISTRY:
             found[f"{PACKAGE}.models.{path.stem}"] = names
     return found
+
+
+def registered_names(tree: ast.AST) -> list[str]:
+    """Names of the methods that the source registers, with * for what is not written out."""
+    return [_pattern(node.args[0]) for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "register" and node.args]
+
+
+def is_method(name: str) -> bool:
+    """Whether a module of ``ehanet.models`` registers this name."""
+    return any(fnmatchcase(name, pattern) for patterns in method_modules().values() for pattern in patterns)
 
 
 def imported_modules(tree: ast.AST, importer: str) -> list[str]:
@@ -130,7 +143,7 @@ def _homes(package: str, name: str) -> list[str]:
     path = _path(package)
     if path.name != "__init__.py" or name == "*":
         return [package]
-    for node in _tree(path).body:
+    for node in read_tree(path).body:
         if isinstance(node, ast.ImportFrom):
             source = _absolute(node, f"{package}.__init__")
             for alias in node.names:
@@ -177,7 +190,8 @@ def _path(module: str) -> Path:
 
 
 @lru_cache(maxsize=None)
-def _tree(path: Path) -> ast.Module:
+def read_tree(path: Path) -> ast.Module:
+    """The source of a file without docstrings; a ``ValueError`` names the line that is no Python."""
     try:
         return _strip(ast.parse(path.read_text(encoding="utf-8")))
     except SyntaxError as error:

@@ -13,10 +13,11 @@ import yaml
 from ehanet.config import RunConfig, find_weights
 from ehanet.data.archives import archive_stem
 from ehanet.fingerprint import digest, method_modules
+from ehanet.plugins import plugin_methods
 
-PER_RUN = ("method", "dataset", "label", "seed")
+PER_RUN = ("method", "plugin", "dataset", "label", "seed")
 SETTINGS = [field.name for field in fields(RunConfig) if field.name not in PER_RUN]
-KEYS = ["title", "datasets", "methods", "seeds", "studies", *SETTINGS]
+KEYS = ["title", "datasets", "methods", "plugins", "seeds", "studies", *SETTINGS]
 METHOD_KEYS = ["name", "label", "datasets", *SETTINGS]
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MAX_BYTES = 100_000  # of a profile: a larger file is none
@@ -173,6 +174,9 @@ def _check(settings: dict) -> None:
             raise ValueError(f"{key}: expected a list of {kind.__name__}, got {settings[key]!r}")
         if len(set(settings[key])) < len(settings[key]):
             raise ValueError(f"{key}: {settings[key]!r} names something twice")
+    plugins = settings.get("plugins", [])
+    if not isinstance(plugins, list) or any(not isinstance(path, str) for path in plugins):
+        raise ValueError(f"plugins: expected a list of Python files, got {plugins!r}")
     if not isinstance(settings.get("title", ""), str):
         raise ValueError(f"title: expected str, got {settings['title']!r}")
     if any(seed < 0 for seed in settings["seeds"]):
@@ -184,9 +188,12 @@ def _check(settings: dict) -> None:
 
 def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], list[Absent]]:
     common = {key: settings[key] for key in SETTINGS if key in settings}
-    known = sorted({name for names in method_modules().values() for name in names})
+    plugins = plugin_methods(settings.get("plugins", []))
+    known = sorted({*plugins, *(name for names in method_modules().values() for name in names)})
     runs, absent, taken = [], [], set()
     entries = [_entry(entry, settings["datasets"], known) for entry in settings["methods"]]
+    listed = {method for method, *_ in entries}
+    entries += [_entry(method, settings["datasets"], known) for method in plugins if method not in listed]
     for dataset in settings["datasets"]:
         for method, label, datasets, own in entries:
             if dataset not in datasets:
@@ -195,7 +202,7 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
                 raise ValueError(f"methods: label {label!r} is used twice on {dataset}; give one of them another label")
             taken.add((dataset, label))
             values = {**common, **own}
-            configs = [RunConfig.from_dict({**values, "method": method, "label": label, "dataset": dataset, "seed": seed})
+            configs = [RunConfig.from_dict({**values, "method": method, "plugin": plugins.get(method), "label": label, "dataset": dataset, "seed": seed})
                        for seed in settings["seeds"]]
             file = values.get("encoder_weights")
             if file and not _is_there(file, weights):

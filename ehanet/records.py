@@ -4,7 +4,7 @@ Schema 1, all keys of a record:
     schema, id (16 hex digits of the content), kind (data, run, scores, table, figure), created (UTC),
     code {version, commit, dirty, modules {name: sha256}}, libraries {name: version}, machine {system, python, processors},
     and, where they apply: config, seed, data {name, content, split sha256, ...}, device, precision, seconds, steps,
-    peak_memory_bytes, encoder, best, inputs (ids of the records it was made from), warnings.
+    peak_memory_bytes, encoder, encoder_weights_sha256, plugin_sha256, note, best, inputs (ids of the records it was made from), warnings.
 """
 
 from __future__ import annotations

@@ -25,8 +25,10 @@ from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
 from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory
 from ehanet.files import write_atomically, write_json
+from ehanet.fingerprint import digest
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
+from ehanet.plugins import load_plugin, plugin_hashes
 from ehanet.records import read_record, write_record
 
 HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
@@ -73,6 +75,7 @@ class _Trainer:
         if config.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
         torch.manual_seed(config.seed)
+        load_plugin(config.plugin)
         self.model = build_model(config.method, **config.build_options)
         self.encoder = getattr(self.model, "encoder", None)
         self.initialisation = getattr(self.encoder, "initialisation", "random")
@@ -224,7 +227,8 @@ class _Trainer:
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
             seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
-            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None), steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
+            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None),
+            plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
         )
 
 

@@ -15,7 +15,8 @@ from ehanet.config import RunConfig, find_weights
 from ehanet.data.catalogue import CATALOGUE, UNIONS, parts_of
 from ehanet.data.sources import describe, downloads_folder, locate
 from ehanet.files import write_atomically
-from ehanet.fingerprint import digest, module_hashes, notebook_hashes
+from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
+from ehanet.plugins import plugin_hashes
 from ehanet.predictions import predictions_path
 from ehanet.profiles import Profile, dataset_key, is_phantom
 from ehanet.records import read_record
@@ -27,6 +28,7 @@ KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "com
 # Further looks at a data set, each a notebook, for the data sets that a profile's key ``studies`` names. A study gets those of the parameters
 # dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
 STUDIES: dict[str, str] = {
+    "costs": "06_costs",
     "ablations": "10_ablations",
     "robustness": "11_robustness",
     "protocol": "12_protocol",
@@ -53,6 +55,7 @@ OUTPUTS = {
                 "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
                 "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
+    "costs": [*_artefacts("tables/cost", "figures/cost"), "notebooks/06_costs__{dataset}.ipynb"],
     "ablations": [*_artefacts("tables/ablation_parts", "tables/ablation_choices", "figures/ablations"), "notebooks/10_ablations__{dataset}.ipynb"],
     "robustness": [*_artefacts("tables/robustness", "figures/robustness", "figures/corruptions"), "robustness/{dataset}.csv",
                    "notebooks/11_robustness__{dataset}.ipynb"],
@@ -78,7 +81,7 @@ class Step:
     Attributes:
         id: kind and names, as in "train/kvasir-seg/ehanet/seed0".
         parameters: for the notebook. outputs, stamp: paths. upstream: ids of the steps whose results it reads.
-        code: which methods' modules count, and which packages cannot matter (see :func:`code_hashes`).
+        code: which methods' modules and plugins count, and which packages cannot matter (see :func:`code_hashes`).
         parts: all that decides the result; what changed in them is the reason to run again.
     """
 
@@ -119,7 +122,8 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
     for dataset in profile.datasets:
         key, runs = dataset_key(dataset), profile.runs_on(dataset)
         files = source_files(dataset, source)
-        code = {"methods": sorted({run.method for run in runs}), "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
+        code = {"methods": sorted({run.method for run in runs}), "plugins": _plugins(runs),
+                "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
         common = {"dataset": dataset, "size": profile.size, "source": source if any(part in CATALOGUE for part in parts_of(dataset)) else None, "reports": reports}
         folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
 
@@ -250,7 +254,8 @@ def _difference(old: dict, new: dict) -> str:
 
 def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list[Step], code: dict, files: list[dict]) -> Step:
     if kind == "train":
-        code = {**code, "methods": [parameters["config"]["method"]]}
+        run = RunConfig.from_dict(parameters["config"])
+        code = {**code, "methods": [run.method], "plugins": _plugins([run])}
     notebook, modules = code_hashes(kind, **code)
     parts = {"parameters": _deciding(parameters), "notebook": notebook, "modules": modules, "files": files,
              "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
@@ -263,12 +268,15 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
                 [step.id for step in upstream], code, parts)
 
 
-def code_hashes(kind: str, methods: list[str] = (), without: list[str] = ()) -> tuple[str | None, dict[str, str]]:
-    """Hash of the notebook of a kind of step, and of each module it uses; shortened, they serve comparison only."""
+def code_hashes(kind: str, methods: list[str] = (), plugins: list[str] = (), without: list[str] = ()) -> tuple[str | None, dict[str, str]]:
+    """Hash of the notebook of a kind of step, and of each module and plugin it uses; shortened, they serve comparison only."""
     if notebook_of(kind) is None:
         notebook, modules = None, module_hashes([PAGE], methods=[])
     else:
         notebook, modules = notebook_hashes(notebook_of(kind), methods, tuple(without))
+    if REGISTRY in modules:
+        for path in plugins:
+            modules |= plugin_hashes(path)
     return notebook, {name: value[:16] for name, value in modules.items()}
 
 
@@ -277,8 +285,9 @@ def _deciding(parameters: dict) -> dict:
     kept = {key: value for key, value in parameters.items() if key != "source"}
     if "config" in kept:
         config = {key: value for key, value in kept.pop("config").items() if key != "device"}
-        if config.get("encoder_weights"):
-            config["encoder_weights"] = Path(config["encoder_weights"]).name
+        for file in ("encoder_weights", "plugin"):
+            if config.get(file):
+                config[file] = Path(config[file]).name
         kept |= config
     return kept
 
@@ -288,6 +297,10 @@ def _written_out(run: RunConfig) -> dict:
     default = RunConfig().to_dict()
     keep = ("method", "dataset", "label", "seed", "size")
     return {key: value for key, value in run.to_dict().items() if key in keep or value != default[key]}
+
+
+def _plugins(runs: list[RunConfig]) -> list[str]:
+    return sorted({run.plugin for run in runs if run.plugin})
 
 
 def _weights(run: RunConfig, folder: Path | None) -> list[dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 MINIMUM_SIZE = 32
 
@@ -24,6 +24,22 @@ class SegmentationOutput(NamedTuple):
     sides: list[Tensor]
     edge: Tensor | None = None
     edge_logits: Tensor | None = None
+
+
+def as_output(network: nn.Module, inputs: tuple, out: Tensor | SegmentationOutput) -> SegmentationOutput:
+    """A forward hook: bare logits (B, 1, H, W), as a network of a user's own may return them, become the output type.
+
+    Raises:
+        ValueError: anything else; the message says what was expected.
+    """
+    if isinstance(out, SegmentationOutput):
+        return out
+    batch, _, height, width = inputs[0].shape
+    if not isinstance(out, Tensor) or out.shape != (batch, 1, height, width):
+        found = f"a tensor {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+        raise ValueError(f"{type(network).__name__}: forward returned {found}; expected logits {(batch, 1, height, width)} of an object in images "
+                         f"{tuple(inputs[0].shape)}, or a SegmentationOutput")
+    return SegmentationOutput(out, [])
 
 
 def check_images(images: Tensor) -> None:

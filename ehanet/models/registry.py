@@ -1,14 +1,16 @@
 """The registry of methods: a name, how to build the network, and the loss its paper trains it with.
 
-A method of your own needs these lines and nothing else; it then gets a row in every table::
+A method of your own needs these lines in a file of your own, and nothing else; a profile's key ``plugins`` names the file::
 
-    from ehanet.models.registry import register
+    from ehanet import register
 
-    @register("my-net", loss=my_loss)          # loss is optional: Dice + BCE on ``logits`` is the default
-    def my_net(pretrained=False, width=32):
-        return MyNet(width)                    # forward: (B, 3, H, W) in [0, 1] -> SegmentationOutput
+    @register("my-net", loss=MyLoss)           # loss is optional: Dice + BCE on the logits is the default
+    class MyNet(nn.Module):
+        def __init__(self, width=32): ...      # the method's options
+        def forward(self, images): ...         # (B, 3, H, W) in [0, 1] -> logits (B, 1, H, W), or a SegmentationOutput
 
-A loss is a factory: ``loss(**options)`` returns a callable ``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
+A function that returns the network may stand in place of the class. A loss is a factory: ``loss(**options)`` returns a callable
+``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from ehanet.losses import LogitLoss
+from ehanet.models.output import as_output
 
 
 @dataclass(frozen=True)
 class Method:
-    """One entry: ``build(pretrained=..., **options)`` gives the network, ``loss(**options)`` its training loss."""
+    """One entry: ``build(**options)`` gives the network, ``loss(**options)`` its training loss."""
 
     name: str
     build: Callable[..., nn.Module]
@@ -34,7 +37,17 @@ class Method:
     @property
     def options(self) -> list[str]:
         """The names of the keyword options that ``build`` takes, besides ``pretrained``."""
-        return [name for name in inspect.signature(self.build).parameters if name != "pretrained"]
+        return [name for name in self._parameters if name != "pretrained"]
+
+    @property
+    def has_pretrained(self) -> bool:
+        """Whether ``build`` takes ``pretrained``; a method without a backbone need not."""
+        return "pretrained" in self._parameters
+
+    @property
+    def _parameters(self) -> list[str]:
+        found = inspect.signature(self.build).parameters.values()
+        return [one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
 
     @property
     def loss_options(self) -> list[str]:
@@ -46,7 +59,10 @@ _METHODS: dict[str, Method] = {}
 
 
 def register(name: str, *, loss: Callable[..., Callable] = LogitLoss, note: str = "") -> Callable:
-    """Decorator that enters a builder ``f(pretrained=False, **options) -> nn.Module`` under ``name``.
+    """Decorator that enters a network's class, or a function ``f(pretrained=False, **options) -> nn.Module``, under ``name``.
+
+    Args:
+        loss: factory of the training loss. note: what deviates from the method's paper, printed under the tables.
 
     Raises:
         ValueError: the name is taken by another builder.
@@ -54,7 +70,7 @@ def register(name: str, *, loss: Callable[..., Callable] = LogitLoss, note: str 
 
     def enter(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         taken = _METHODS.get(name)
-        if taken is not None and taken.build.__qualname__ != build.__qualname__:
+        if taken is not None and _place(taken.build) != _place(build):  # the same again: a notebook's cell run twice
             raise ValueError(f"method name {name!r} is already registered; choose another")
         _METHODS[name] = Method(name, build, loss, note)
         return build
@@ -87,7 +103,14 @@ def build_model(name: str, pretrained: bool = False, **options) -> nn.Module:
     """
     entry = method(name)
     _check_options(f"model {name!r}", options, entry.options)
-    return entry.build(pretrained=pretrained, **options)
+    network = entry.build(**options, **({"pretrained": pretrained} if entry.has_pretrained else {}))
+    if type(network).__module__.partition(".")[0] != "ehanet":  # the package's own return the output type themselves
+        network.register_forward_hook(as_output)
+    return network
+
+
+def _place(build: Callable) -> tuple[str, str]:
+    return build.__module__, build.__qualname__
 
 
 def build_loss(name: str, **options) -> Callable:

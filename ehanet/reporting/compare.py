@@ -9,8 +9,8 @@ import pandas as pd
 from ehanet.metrics.statistics import compare
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.plots import draw_scores
-from ehanet.reporting.results import ABSENT, NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, find_reference, mark_of, published, read_results
-from ehanet.reporting.style import figure_style, look, save_figure
+from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, find_reference, mark_of, published, read_results
+from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
 
@@ -42,7 +42,7 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
                "warnings": sorted({warning for row in scored for record in row.records for warning in record.get("warnings", [])})}
     tables = [_scores(dataset, rows, statistics)]
     if len(scored) > 1:
-        tables.append(_differences(dataset, scored, statistics, reference))
+        tables.append(_differences(dataset, rows, statistics, reference))
     if dataset in PAPER_SETS:
         tables.append(_published(dataset))
     for table in tables:
@@ -71,8 +71,6 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
                *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
                *[Column(name, name, shown=False) for name in kept]]
     body = [_row(row, mark, statistics, kept) for row in rows]
-    if not any(row.label == NEVER_FOUND["label"] for row in rows):
-        body.append({"title": NEVER_FOUND["title"], "label": NEVER_FOUND["label"], "mark": f"{ABSENT}: {NEVER_FOUND['reason']}"})
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
              _bold_note(body),
@@ -84,14 +82,13 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
 
 
 def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list[str]) -> dict:
-    cells = {"title": look(row.label, row.method).title, "label": row.label, "method": row.method}
     if not row.frames:
-        reason = row.reason or "no result"
-        return {**cells, "mark": reason if reason.startswith(ABSENT) else f"{ABSENT}: {reason}"}
-    cells |= {"encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"], "seeds": " ".join(map(str, row.seeds)),
-              "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
-              "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
-              "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in row.frames)}
+        return row.empty_cells
+    cells = {"title": row.title, "label": row.label, "method": row.method, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
+             "seeds": " ".join(map(str, row.seeds)),
+             "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
+             "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
+             "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in row.frames)}
     for score, table in statistics.items():
         found = table.loc[row.label]
         cells[score] = Score(float(found["mean"]), float(found["low"]), float(found["high"]), bool(found["bold"]))
@@ -106,17 +103,20 @@ def _bold_note(body: list[dict]) -> str:
         "" if bold else " No cell is bold: no lead here is clear of chance.")
 
 
-def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.DataFrame], reference: Result) -> Table:
-    name = look(reference.label, reference.method).title
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False)]
+def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], reference: Result) -> Table:
+    name = reference.title
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("mark", "Mark", shown=False)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
         columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)", "value"),
                     Column(f"{score}_effect", "Effect", "score", 2), Column(f"{score}_first_share", "First", "value"),
                     *[Column(f"{score}_{p}", p, shown=False) for p in EXACT]]
     body = []
-    for row in scored:
-        cells = {"title": look(row.label, row.method).title, "label": row.label}
+    for row in rows:
+        if not row.frames:
+            body.append(row.empty_cells)
+            continue
+        cells = {"title": row.title, "label": row.label, "mark": mark_of(rows)}
         for score in TESTED:
             found = statistics[score].loc[row.label]
             itself = row is reference
@@ -129,7 +129,7 @@ def _differences(dataset: str, scored: list[Result], statistics: dict[str, pd.Da
     notes = [f"Δ: mean of the row minus {name}, image by image. p: paired permutation test against {name}, corrected by Holm over the rows.",
              "Effect: Cohen's d of the paired differences. First: how often the row ranks first when the test images are drawn anew (bootstrap).",
              "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
-    return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(scored), columns, body, notes)
+    return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(rows), columns, body, notes)
 
 
 def _p(value: float) -> str:
@@ -142,5 +142,6 @@ def _published(dataset: str) -> Table:
     body = [{"title": "EHANet", "setting": "the paper (doi 10.1016/j.bspc.2024.107202)", "source": "not public; this place is kept for it", "mark": PUBLISHED}]
     body += [{"title": row["method"], "setting": row["setting"], "dice": row["mdice"], "iou": row["miou"], "other": row["other"], "source": row["source"],
               "mark": PUBLISHED} for row in published(dataset)]
+    body.append(NEVER_FOUND.empty_cells)
     notes = ["Printed as their authors give them, on their own splits and settings: not to be ranked against the table of this report."]
     return Table(f"published_{dataset}", f"{dataset_title(dataset)}: numbers of other publications", PUBLISHED, columns, body, notes)

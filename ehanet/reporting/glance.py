@@ -52,8 +52,7 @@ def overview(compared: dict[str, Table]) -> Table | None:
     rows: dict[str, dict] = {}
     for name, one in compared.items():
         for row in one.rows:
-            rows.setdefault(row["label"], {"title": row["title"]})[name] = row["dice"]
+            rows.setdefault(row["label"], {"title": row["title"], "mark": row["mark"]})[name] = row["dice"]
     columns = [Column("title", "Method"), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
     marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
-    body = [row for row in rows.values() if any(isinstance(cell, Score) for cell in row.values())]
-    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, body, ["Bold: significantly best, as in the tables below."])
+    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), ["Bold: significantly best, as in the tables below."])

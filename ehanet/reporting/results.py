@@ -12,10 +12,10 @@ import pandas as pd
 
 from ehanet.metrics.scores import read_scores
 from ehanet.records import read_record
+from ehanet.reporting.style import look
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
 PAPER_SETS = ("kvasir-seg", "dsb2018", "isic2018", "lgg")  # the data sets of the paper
-NEVER_FOUND = {"label": "lw-mhfi-net", "title": "LW-MHFI-Net", "reason": "no public code or description found"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,22 @@ class Result:
     reason: str = ""
 
     @property
+    def title(self) -> str:
+        """The method's name as people write it."""
+        return look(self.label, self.method).title
+
+    @property
+    def empty_cells(self) -> dict:
+        """The cells of a row without numbers: its names, and why, in place of a mark."""
+        reason = self.reason or "no result"
+        return {"title": self.title, "label": self.label, "method": self.method, "mark": reason if reason.startswith(ABSENT) else f"{ABSENT}: {reason}"}
+
+    @property
+    def note(self) -> str:
+        """What deviates from the method's paper; empty where nothing is known to."""
+        return self.records[0].get("note", "") if self.records else ""
+
+    @property
     def config(self) -> dict:
         """The configuration of the first seed's run."""
         return self.records[0]["config"]
@@ -43,8 +59,12 @@ class Result:
         return " / ".join(dict.fromkeys(str(record.get("encoder", "not recorded")) for record in self.records))
 
 
+# Compared in the paper, and kept in every table although nobody outside can build it.
+NEVER_FOUND = Result("lw-mhfi-net", "lw-mhfi-net", [], [], [], "no public code or description found")
+
+
 def read_results(reports: str | Path, dataset: str) -> list[Result]:
-    """The rows of a data set in the order of methods.json, read from ``reports``/scores/<dataset>/.
+    """The rows of a data set in the order of methods.json, read from ``reports``/scores/<dataset>/; last, the method that nobody found.
 
     Raises:
         FileNotFoundError: no scores, or a CSV or record that methods.json names is missing.
@@ -66,7 +86,7 @@ def read_results(reports: str | Path, dataset: str) -> list[Result]:
         for seed, frame in zip(row.seeds, row.frames):
             if frame["image"].tolist() != first:
                 raise ValueError(f"{folder / f'{row.label}__seed{seed}.csv'} holds other images than {scored[0].label}; run the evaluation step again")
-    return rows
+    return [*rows, NEVER_FOUND]
 
 
 def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]]:

@@ -28,20 +28,21 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
     """
     reports = Path(reports)
-    rows = [row for row in read_results(reports, dataset) if row.frames]
+    every = read_results(reports, dataset)
+    rows = [row for row in every if row.frames]
     path = reports / "scores" / dataset / "score_choice.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; run the evaluation step of {dataset} again")
     means = pd.read_csv(path).groupby(["label", "evaluation"])[list(PANELS)].mean()
     inputs = {"inputs": [record["id"] for row in rows for record in row.records]}
     mark, title = mark_of(rows), dataset_title(dataset)
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False)]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("mark", "Mark", shown=False)]
     for score, name in PANELS.items():
         digits = 2 if score == "hausdorff" else 3
         columns += [Column(f"{score}_{evaluation}".replace(" ", "_"), f"{name.split(',')[0]}, {evaluation}", "score", digits) for evaluation in SHOWN[score]]
-    body = [{"title": look(row.label, row.method).title, "label": row.label}
+    body = [{"title": row.title, "label": row.label, "mark": mark}
             | {f"{score}_{evaluation}".replace(" ", "_"): Score(float(means.loc[(row.label, evaluation), score])) for score in PANELS for evaluation in SHOWN[score]}
-            for row in rows]
+            for row in rows] + [row.empty_cells for row in every if not row.frames]
     notes = ["Ours: probability > 0.5, each image scored, then the mean. Threshold 0.62: logit > 0.5. Pooled batches: Dice and IoU over the pixels of 16 images"
              " together, then the mean over batches. Released: both, and a Hausdorff distance that takes the rows of a mask as points.",
              "Means over seeds. The released Hausdorff value is the root of a number of pixels, not a distance: it cannot be compared with ours."]

@@ -28,8 +28,8 @@ PARTS = [
     Part("Comparison", {
         "tables/comparison_{}": "",
         "figures/scores_{}": "Mean of every method with its 95 % interval; each dot is one test image.",
-        "tables/differences_{}": "",
-        "figures/cost_{}": "Dice against cost: up and to the left is better."}),
+        "tables/differences_{}": ""}),
+    Part("Cost", {"tables/cost_{}": "", "figures/cost_{}": "Dice against cost: up and to the left is better."}),
     Part("What the choice of score does", {
         "tables/score_choice_{}": "",
         "figures/score_choice_{}": "The same predictions scored in different ways: filled is ours, the open circle is the released evaluation."}),

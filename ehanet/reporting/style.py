@@ -23,7 +23,7 @@ from ehanet.reporting.artefacts import put_record  # noqa: E402
 
 INK, MUTED, FAINT, GRID = "#1b1f24", "#5d6670", "#c9ced4", "#e6e9ec"
 VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, OCHRE = "#c8500a", "#0068a8", "#00805f", "#d08a00", "#b0588f", "#3b9ad0", "#8a7a00"
-MISSED, SPURIOUS, FOUND, BACKGROUND = "#0068a8", "#f09a1a", "#b9bfc6", "#ffffff"
+MISSED, SPURIOUS, FOUND, BACKGROUND = "#0068a8", "#e08200", "#d3d8dd", "#ffffff"  # also told apart by lightness alone, in grey print
 WIDTH = 7.2  # inches: the width of a page's text, two columns
 DPI = 160
 
@@ -67,6 +67,7 @@ METHODS = {
     "mobilevit-fpn": Look("MobileViT-S + FPN", OCHRE, "^"),
     "mobilevit-deeplabv3plus": Look("MobileViT-S + DeepLabV3+", SKY, "v"),
     "resnet34-unet": Look("ResNet-34 + U-Net", ORANGE, "X"),
+    "lw-mhfi-net": Look("LW-MHFI-Net", PURPLE, "8"),  # never drawn: its row has no numbers
 }
 _COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
 _MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # kept for methods of the user's own and for variants

@@ -46,7 +46,7 @@ def setting_notes(rows: list[Result]) -> list[str]:
             usual = Counter(map(str, values)).most_common(1)[0][0]
             others = [f"{look(row.label, row.method).title} {value}" for row, value in zip(rows, values) if str(value) != usual]
             notes.append(f"Not on equal terms in {WORDS.get(key, key)}: {usual}, but {', '.join(others)}.")
-    notes += _encoder_notes(rows)
+    notes += _encoder_notes(rows) + deviations(rows)
     away = [f"{WORDS.get(key, key)} {mine} ({theirs})" for key, theirs in RECIPE.items()
             if (mine := common([row.config.get(key) for row in rows])) is not None and mine != theirs]
     if len({len(row.seeds) for row in rows}) == 1 and len(rows[0].seeds) < 3:
@@ -66,6 +66,12 @@ def setting_notes(rows: list[Result]) -> list[str]:
                        if not warning.startswith("encoder:"))  # every row says its encoder
     notes += [f"Warning: {warning}" + ("." if count == len(rows) else f" ({count} of {len(rows)} rows).") for warning, count in warnings.items()]
     return notes
+
+
+def deviations(rows: list[Result]) -> list[str]:
+    """What is known to deviate from the methods' papers, in one note; none where nothing is."""
+    said = [f"{row.title} ({row.note})" for row in rows if row.note]
+    return [f"Away from their papers: {'; '.join(said)}."] if said else []
 
 
 def _encoder_notes(rows: list[Result]) -> list[str]:

@@ -22,8 +22,12 @@ def to_markdown(table: Table, record: str) -> str:
     lines = [f"**{_markdown(table.caption)}** ({table.mark})", "",
              "| " + " | ".join(_markdown(column.title) for column in table.shown) + " |",
              "|" + "|".join(" --- " if column.kind == "text" else " ---: " for column in table.shown) + "|"]
+    marked = any(column.key == "mark" for column in table.shown)
     for row in table.rows:
-        lines.append("| " + " | ".join(_markdown_cell(row.get(column.key), column) for column in table.shown) + " |")
+        cells = [_markdown_cell(row.get(column.key), column) for column in table.shown]
+        reason = why_empty(row, table.shown)
+        cells[1:2] = [_markdown(reason)] if reason is not None and not marked else cells[1:2]
+        lines.append("| " + " | ".join(cells) + " |")
     lines += [""] + [f"- {_markdown(note)}" for note in table.notes] + [f"- Record {record}."]
     return "\n".join(lines) + "\n"
 
