@@ -279,4 +279,4 @@ def test_bad_input_is_said_in_one_line(copy, capsys, arguments, message):
 
 def test_every_kind_of_step_has_a_rule_and_outputs():
     rules = set(re.findall(r"^rule (\w+):", (ROOT / "workflow" / "Snakefile").read_text(), re.M))
-    assert rules == {"all", *planning.KINDS} and set(planning.OUTPUTS) == set(planning.STAMPS) == set(planning.KINDS)
+    assert rules == {"all", *planning.KINDS} and set(planning.OUTPUTS) == set(planning.STAMPS) == {*planning.KINDS, *planning.STUDIES}

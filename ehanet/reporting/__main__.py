@@ -1,4 +1,4 @@
-"""The report page of a profile, with its training curves, cost plots and the table of claims: ``python -m ehanet.reporting reports/quick``."""
+"""The report page of a profile, with its training curves and the table of claims: ``python -m ehanet.reporting reports/quick``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from ehanet.reporting.claims import write_claims
 from ehanet.reporting.curves import training_overview
 from ehanet.reporting.page import report_page
-from ehanet.reporting.plots import cost_scatter
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for folder in sorted((options.reports / "runs").glob("*/")):
             training_overview(options.reports, folder.name)
-            cost_scatter(options.reports, folder.name)
         write_claims(options.reports)
         page = report_page(options.reports, options.title)
     except (ValueError, OSError) as error:

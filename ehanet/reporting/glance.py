@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ehanet.reporting.results import PHANTOM
-from ehanet.reporting.tables import Column, Score, Table, read_table
+from ehanet.reporting.tables import Column, Table, read_table
 from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
 
