@@ -20,6 +20,7 @@ from ehanet.metrics import score_masks
 from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record, write_record
 
+COLUMNS = ["method", "label", "seed", "corruption", "severity", "image", "group", "dice"]
 CLEAN = "none"  # the corruption of severity 0
 PHANTOM_SEED = 1  # of another phantom data set of the same kind
 
@@ -39,7 +40,7 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
         the rows that could not be predicted, with the reason: a kept report holds predictions but no checkpoints.
 
     Raises:
-        ValueError: an unknown label or corruption, or no run with a checkpoint.
+        ValueError: an unknown label or corruption.
     """
     names = corruptions or occurring(data.name)
     for name in names:
@@ -55,7 +56,7 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
         for row, model in models:
             parts.append(pd.DataFrame({**row, "corruption": name, "severity": severity, "image": [data.ids[index] for index in indices],
                                        "group": [data.groups[index] for index in indices], "dice": dice_per_image(np.asarray(predict(model, stack)), labels)}))
-    scores = pd.concat(parts, ignore_index=True)
+    scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     _write(scores, Path(reports) / "robustness" / data.name, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
     return scores
 
@@ -78,7 +79,7 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     for row, model in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
         scores = score_masks(np.asarray(predict(model, pictures)), labels, ids=ids, groups=groups)
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
-    found = pd.concat(parts, ignore_index=True)
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     _write(found, Path(reports) / "robustness" / f"{data.name}__on__{other.name}", data=other.manifest, inputs=inputs, absent=absent, images=len(indices),
            trained_on=data.manifest)
     return found
@@ -124,8 +125,6 @@ def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[s
         model, config = restore_model(load_checkpoint(folder / "best.pt"))
         models.append((row, model.to(find_device(config.device))))
         inputs.append(read_record(folder / "record.json")["id"])
-    if not models:
-        raise ValueError(f"{runs}: none of the runs {', '.join(row['label'] for row in rows)} has a checkpoint; train them first (make paper without KEEP)")
     return models, absent, inputs
 
 

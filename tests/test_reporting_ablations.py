@@ -81,3 +81,9 @@ def test_paired_differences_by_hand():
     found = paired_differences({"one": frame, "same": frame.assign(dice=frame["dice"] + 0.1), "mixed": frame.assign(dice=[0.5, 0.6, 0.7, 0.4])}, "dice", "one")
     assert found.loc["same"].tolist() == pytest.approx([0.1, 0.1, 0.1])  # the same in every image: no spread, whatever the images' own
     assert found.loc["mixed", "difference"] == pytest.approx(-0.1) and found.loc["mixed", "high"] == 0
+
+
+def test_ehanet_alone_leaves_a_table_of_one_row(tmp_path):
+    make_reports(tmp_path, make_dataset(count=16), {"ehanet": 0.1})
+    parts, choices = ablation_report(tmp_path / "reports", "phantom-polyp", COSTS).values()
+    assert len(parts.rows) == len(choices.rows) == 1 and "config/ablations.yaml trains them" in " ".join(choices.notes)

@@ -115,11 +115,20 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
 
 @pytest.mark.parametrize("options, message", [
     ({"methods": ["pranet"]}, "methods: 'pranet' is not among the runs: unet-32, ehanet"), ({"corruptions": ["fog"]}, "corruptions: 'fog' is unknown"),
-    ({"images": 0}, "images: must be at least 1"), ({"methods": ["ehanet-kept"]}, "none of the runs ehanet-kept has a checkpoint"),
+    ({"images": 0}, "images: must be at least 1"),
 ])
 def test_wrong_parameters_are_named(folder, data, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         robustness_scores(data, folder / "runs" / "phantom-polyp", tmp_path, ROWS, **options)
+
+
+def test_a_report_whose_checkpoints_are_gone_still_has_its_table(folder, data, tmp_path):
+    assert robustness_scores(data, folder / "runs" / "phantom-polyp", tmp_path, ROWS[2:]).empty
+    table = robustness_report(tmp_path, data.name)
+    assert [row["label"] for row in table.rows] == ["ehanet-kept"] and "without KEEP=1" in table.notes[0]
+    assert (tmp_path / "figures" / "robustness_phantom-polyp.png").is_file()
+    cross_scores(data, data, folder / "runs" / "phantom-polyp", tmp_path, ROWS[2:])
+    assert cross_report(tmp_path, data.name, data.name).rows[0]["mark"].startswith("not available: no checkpoint")
 
 
 def test_only_what_occurs_in_a_modality():

@@ -139,12 +139,12 @@ def _difference(table: pd.DataFrame, row: Result) -> Score | None:
 
 def _name(row: Result, reference: Result) -> str:
     """What a row changes, in words: "without IEM", "edge loss: bce"."""
+    changed = changes(row, reference)
     said = []
-    for name, value in changes(row, reference).items():
-        if name in PARTS:
-            said.append(f"{'with' if value else 'without'} {PARTS[name]}")
-        else:
-            said.append(f"{SWITCHES[name][1]}: {({True: 'on', False: 'off', None: 'default'}.get(value, value))}")
+    for on, word in ((True, "with"), (False, "without")):
+        if names := [PARTS[name] for name, value in changed.items() if name in PARTS and value is on]:
+            said.append(f"{word} {', '.join(names)}")
+    said += [f"{SWITCHES[name][1]}: {({True: 'on', False: 'off', None: 'default'}.get(value, value))}" for name, value in changed.items() if name in SWITCHES]
     return ", ".join(said)
 
 

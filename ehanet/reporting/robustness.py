@@ -28,14 +28,15 @@ def robustness_report(reports: str | Path, dataset: str) -> Table:
     """Write tables/robustness_<dataset> and figures/robustness_<dataset> from robustness/<dataset>.csv and return the table."""
     reports = Path(reports)
     scores, about = _read(reports / "robustness" / dataset)
-    found = resample_conditions(scores)
+    found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
-    table = _corruption_table(dataset, found, methods, scores, about)
+    table = _corruption_table(dataset, found, methods, about) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     path = reports / "figures" / f"robustness_{dataset}"
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
     with figure_style():
-        save_figure(_draw_curves(dataset, found, methods, about["images"], table.mark), path, record, f"Robustness on {dataset_title(dataset)}")
+        figure = _draw_curves(dataset, found, methods, about["images"], table.mark) if found else _draw_nothing(dataset, table.mark)
+        save_figure(figure, path, record, f"Robustness on {dataset_title(dataset)}")
     return table
 
 
@@ -54,6 +55,11 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     """Write tables/cross_<dataset> from robustness/<dataset>__on__<other>.csv and scores/<dataset>/ and return the table."""
     reports = Path(reports)
     scores, about = _read(reports / "robustness" / f"{dataset}__on__{other}")
+    caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
+    if scores.empty:
+        table = _nothing(f"cross_{dataset}", caption, about)
+        write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
+        return table
     labels = list(dict.fromkeys(scores["label"]))
     away = {label: [frame for _, frame in scores[scores["label"] == label].groupby("seed")] for label in labels}
     home = {label: [pd.read_csv(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in dict.fromkeys(scores.loc[scores["label"] == label, "seed"])]
@@ -70,9 +76,28 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     if other.startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")
-    table = Table(f"cross_{dataset}", f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}", mark_of_manifest(about["data"]), columns, body, notes)
+    table = Table(f"cross_{dataset}", caption, mark_of_manifest(about["data"]), columns, body + _absent(about), notes)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     return table
+
+
+def _absent(about: dict) -> list[dict]:
+    """The rows without numbers, each seed's reason once."""
+    return list({row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]}.values())
+
+
+def _nothing(name: str, caption: str, about: dict) -> Table:
+    """The table where no run has a checkpoint."""
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"), Column("mark", "Mark")]
+    notes = ["No run of this report has its checkpoint on this machine. make paper without KEEP=1 trains them and fills this table."]
+    return Table(name, caption, mark_of_manifest(about["data"]), columns, _absent(about), notes)
+
+
+def _draw_nothing(dataset: str, mark: str) -> Figure:
+    figure = plt.figure(figsize=(WIDTH, 0.6))
+    figure.text(0.06 / WIDTH, 0.4, f"{dataset_title(dataset)}: no run has its checkpoint here, so none was tried on corrupted images", ha="left", va="center", fontsize=8)
+    stamp(figure, mark)
+    return figure
 
 
 def _words(corruption: str) -> str:
@@ -93,7 +118,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict]:
     return pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False), read_record(path.with_name(path.name + ".json"))
 
 
-def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], scores: pd.DataFrame, about: dict) -> Table:
+def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict) -> Table:
     reference = next((label for label in REFERENCES if label in found.methods), None)
     mark = mark_of_manifest(about["data"])
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"),
@@ -111,7 +136,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], s
             itself = label == reference
             cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
         body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
-    body += [{"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]]
+    body += _absent(about)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
              "interval over images. Kept: corrupted in percent of clean.",
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."

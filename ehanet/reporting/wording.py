@@ -80,7 +80,9 @@ def _encoder_notes(rows: list[Result]) -> list[str]:
     if random and trained:
         return [f"Not on equal terms: trained encoders at the start in {len(trained)} of the rows, random ones in {len(random)} (column Encoder); compare like with like."]
     if random:
-        return ["Every encoder started from random weights and was trained: no ImageNet weights in this table."]
+        frozen = sum("frozen" in row.encoder for row in random)
+        treated = f", {frozen} of the {len(random)} frozen (column Encoder)" if frozen else " and was trained"
+        return [f"Every encoder started from random weights{treated}: no ImageNet weights in this table."]
     return []
 
 
