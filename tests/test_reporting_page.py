@@ -156,3 +156,13 @@ def test_a_study_appears_under_its_heading_and_a_file_of_no_heading_under_furthe
     assert order.count("Edges") == 1 and order.index("Phantom polyps") < order.index("Edges") < order.index("Further tables and figures")
     assert text.count('src="figures/edges_phantom-polyp.png"') == text.count('src="figures/elsewhere.png"') == 1
     assert page.references.count("notebooks/06_edges__phantom-polyp.ipynb") == 1
+
+
+def test_a_training_whose_record_is_missing_is_known_by_its_scores(reports, tmp_path):
+    folder = tmp_path / "reports"
+    shutil.copytree(reports, folder)
+    shutil.rmtree(folder / "runs/kvasir-seg")
+    page = Page(report_page(folder).read_text())
+    assert "scores/kvasir-seg/lanet__seed0.json" in page.references and "runs/kvasir-seg/lanet/seed0/record.json" not in page.references
+    assert "runs/phantom-polyp/lanet/seed0/record.json" in page.references
+    assert not [one for one in page.references if not one.startswith("#") and not (folder / one).is_file()]

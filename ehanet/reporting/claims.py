@@ -53,9 +53,8 @@ def write_claims(reports: str | Path) -> Table | None:
         inputs += [record["id"] for row in results for record in row.records]
     if not rows:
         return None
-    columns = [Column("claim", "Claim"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
-               Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("verdict", "Verdict"), Column("paper", "Paper's number"),
-               Column("mark", "Mark")]
+    columns = [Column("claim", "Claim"), Column("verdict", "Verdict"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
+               Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]
     marks = " / ".join(dict.fromkeys(row["mark"] for row in rows))
     table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, NOTES)
     write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=inputs)

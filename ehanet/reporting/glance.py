@@ -21,6 +21,9 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
     if len(scored) > 1:
         place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
         lines.append(f"Rank {place} of {len(scored)} by mDice. {significant(reports, name, 'dice')}".strip())
+        if place > 1:
+            first = max(scored, key=lambda row: row["dice"].mean)
+            lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
     boundary, between = format_score(reference["boundary_f1"], 3)
     lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
     return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}

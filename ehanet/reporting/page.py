@@ -44,7 +44,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
     every, claimed = overview(compared), sections.table(reports, "claims")
     extra = _extra(reports, {"tables/claims", *sections.shown_files(names)})
-    machine = _machine([record for record, _ in runs])
+    machine = _machine([record for record, _ in runs if record["kind"] == "run"])
     contents = [("results", "Results")] if cards or claimed else []
     contents += [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
     contents += ([("made", "How each number was made")] if runs else []) + ([("machine", "Machine and time")] if machine else [])

@@ -158,12 +158,14 @@ def comparisons(reports: Path) -> dict[str, Table]:
 
 
 def run_rows(reports: Path) -> list[tuple[dict, str]]:
-    """Record and HTML links of each finished run."""
+    """Record and HTML links of each training; where its own record is missing, that of its scores, which names it."""
+    places = {tuple(path.parts[-4:-1]) for path in (reports / "runs").glob("*/*/seed*/record.json")}
+    places |= {(path.parent.name, *path.stem.rsplit("__", 1)) for path in (reports / "scores").glob("*/*__seed*.json")}
     found = []
-    for path in sorted((reports / "runs").glob("*/*/seed*/record.json")):
-        dataset, label, seed = path.parts[-4:-1]
-        place = f"runs/{dataset}/{label}/{seed}"
-        files = [link(reports, f"{place}/record.json", "record"), link(reports, f"{place}/history.csv", "history"),
-                 link(reports, f"scores/{dataset}/{label}__{seed}.csv", "scores"), notebook(reports, f"02_train__{dataset}__{label}__{seed}", "notebook")]
-        found.append((read_record(path), " · ".join(filter(None, files))))
+    for dataset, label, seed in sorted(places):
+        place, scores = f"runs/{dataset}/{label}/{seed}", f"scores/{dataset}/{label}__{seed}"
+        own = reports / place / "record.json"
+        files = [link(reports, f"{place}/record.json", "record"), link(reports, f"{place}/history.csv", "history"), link(reports, f"{scores}.csv", "scores"),
+                 link(reports, f"{scores}.json", "record of the scores"), notebook(reports, f"02_train__{dataset}__{label}__{seed}", "notebook")]
+        found.append((read_record(own if own.is_file() else reports / f"{scores}.json"), " · ".join(filter(None, files))))
     return found
