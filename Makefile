@@ -6,10 +6,11 @@ SET ?=
 DATASET ?= $(if $(SOURCE),kvasir-seg dsb2018 isic2018 lgg)
 JOBS ?=
 KEEP ?=
+N ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
-export PROFILE SOURCE WEIGHTS SET JOBS KEEP INSTALL PYTHON
+export PROFILE SOURCE WEIGHTS SET JOBS KEEP N INSTALL PYTHON
 export PYTHONPATH := $(CURDIR)
 
 PY := .venv/bin/python
@@ -28,6 +29,7 @@ help:
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
 	@echo "make readme       the results table of the README again, from the tables of PROFILE"
+	@echo "make trace        what made a number of PROFILE's tables: make trace N=0.894 PROFILE=laptop"
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
@@ -59,6 +61,9 @@ data: $(ENVIRONMENT)
 
 readme: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.readme README.md "reports/$$PROFILE"
+
+trace: $(ENVIRONMENT)
+	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports/$$PROFILE"
 
 # Uploads in the notebooks may have 100 MB; Jupyter's default is 10.
 lab: $(ENVIRONMENT)
@@ -96,4 +101,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme data lab test test-slow test-browser walkthroughs mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser walkthroughs mutants wheelhouse lock clean

@@ -14,9 +14,10 @@ _HOMES = {
     "load_run": "ehanet.runs",
     "predict": "ehanet.inference",
     "register": "ehanet.models",
+    "trace": "ehanet.reporting.trace",
 }
 _MODULES = ("explain",)  # offered whole
-__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict", "register"]
+__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict", "register", "trace"]
 
 
 def __getattr__(name: str):

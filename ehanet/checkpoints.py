@@ -1,42 +1,102 @@
-"""Checkpoints: weights and plain values, never code."""
+"""Checkpoints: weights and plain values, never code, with the SHA-256 of their content inside."""
 
 from __future__ import annotations
 
-import pickle
+import hashlib
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ehanet.config import RunConfig
 from ehanet.files import write_atomically
 from ehanet.models import build_model
 from ehanet.plugins import load_plugin
+from ehanet.records import read_record
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Save tensors and plain values; ``state["config"]`` is the run's configuration as a dictionary."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    """Save tensors and plain values, and their hash under "sha256"; ``state["config"]`` is the run's configuration as a dictionary."""
+    state = {**state, "sha256": content_sha256(state)}
+
+    def write(temporary: Path) -> None:
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # torch hides what the disk said
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
+
+    write_atomically(path, write)
 
 
 def load_checkpoint(path: Path) -> dict:
     """Read a checkpoint as weights and plain values only: a file cannot run code.
 
     Raises:
-        FileNotFoundError, ValueError: missing or unreadable, named.
+        FileNotFoundError, ValueError: missing, unreadable, or of another content than its hash, named.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} not found")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        written = state.get("sha256")
+        found = content_sha256({key: value for key, value in state.items() if key != "sha256"}) if written else None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes make the unpickler raise anything
         raise ValueError(f"checkpoint {path} is damaged or no checkpoint ({type(error).__name__}); "
                          "remove it and run the training again") from error
+    if written != found:
+        raise ValueError(f"checkpoint {path} is damaged (its content has another SHA-256 than was written); remove it and run the training again")
+    return state
+
+
+def load_best(run_dir: str | Path) -> dict:
+    """The best checkpoint of a finished run, which must be the one that its record speaks of.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`load_checkpoint`; or a checkpoint of another training.
+    """
+    path, record = Path(run_dir, "best.pt"), Path(run_dir, "record.json")
+    state = load_checkpoint(path)
+    wanted = read_record(record).get("checkpoint_sha256") if record.is_file() else None
+    if wanted and wanted != state.get("sha256"):
+        raise ValueError(f"checkpoint {path} is not the one of {record}; remove it and run the training again")
+    return state
+
+
+def content_sha256(value) -> str:
+    """SHA-256 of nested dictionaries, lists, tensors and plain values."""
+    digest = hashlib.sha256()
+    _update(digest, value)
+    return digest.hexdigest()
+
+
+def _update(digest, value) -> None:
+    if isinstance(value, Tensor):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            digest.update(f"{key!r}:".encode())
+            _update(digest, item)
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{len(value)}".encode())
+        for item in value:
+            _update(digest, item)
+    else:
+        digest.update(repr(value).encode())
 
 
 def restore_model(checkpoint: dict) -> tuple[nn.Module, RunConfig]:
-    """The network of a checkpoint with its weights, in evaluation mode; needs neither weights files nor a network."""
+    """The network of a checkpoint with its weights, in evaluation mode; needs neither weights files nor a network.
+
+    Raises:
+        ValueError: the checkpoint has no configuration or no weights, or they do not fit together.
+    """
+    if not isinstance(checkpoint.get("config"), dict) or not isinstance(checkpoint.get("model"), dict):
+        raise ValueError(f"no checkpoint of this suite: it needs 'config' and 'model', and has {', '.join(map(str, list(checkpoint)[:8])) or 'nothing'}")
     config = RunConfig.from_dict(checkpoint["config"])
     options = {**config.build_options, "pretrained": False}
     options.pop("encoder_weights", None)
@@ -44,6 +104,9 @@ def restore_model(checkpoint: dict) -> tuple[nn.Module, RunConfig]:
         options["encoder"] = checkpoint["encoder"]
     load_plugin(config.plugin)
     model = build_model(config.method, **options)
-    model.load_state_dict(checkpoint["model"])
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        raise ValueError(f"the checkpoint's weights are not those of {config.label} ({' '.join(str(error).split())[:200]})") from error
     model.input_size = config.size
     return model.eval(), config

@@ -42,6 +42,11 @@ def describe_device(device: torch.device) -> dict:
     return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device, or the machine, has no memory left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error) or "out of memory" in str(error)
+
+
 def peak_memory(device: torch.device) -> int:
     """Peak bytes since the start: of the GPU where there is one, else of this process."""
     if device.type == "cuda":

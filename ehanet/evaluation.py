@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ehanet.data import Dataset
+from ehanet.files import file_sha256
 from ehanet.inference import predict_run
 from ehanet.metrics import score_masks, score_volumes
 from ehanet.metrics.released import score_choice
@@ -89,7 +90,7 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     load_plugin(run["config"].get("plugin"))
     write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"], note=method(row["method"]).note,
                  data=data.manifest, encoder=run["encoder"], inputs=[run["id"]], trained_at=run["code"]["commit"], warnings=run["warnings"],
-                 run="/".join([*runs.parts[-2:], row["label"], f"seed{row['seed']}"]))
+                 run="/".join([*runs.parts[-2:], row["label"], f"seed{row['seed']}"]), csv_sha256=file_sha256(folder / f"{name}.csv"))
     own = {"label": row["label"], "seed": row["seed"]}
     return scores.assign(**own), choice.assign(**own), None if volumes is None else volumes.assign(**own)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -14,8 +15,24 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], N
 
     Args:
         content: text (UTF-8), bytes, or a function that writes the file whose path it is given.
+
+    Raises:
+        OSError: full disk, read-only folder; one line that names the file and the way out. The old file is untouched.
     """
     path = Path(path)
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be written ({error.strerror or error}); free space or make the folder writable, then run again") from error
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files that killed writers have left in a folder; only for the one process that writes there."""
+    for left in Path(folder).glob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -36,3 +53,9 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], N
 def write_json(path: str | Path, value) -> None:
     """Readable JSON, atomically."""
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
 from ehanet.devices import find_device
@@ -90,7 +90,7 @@ def _predict_batch(model: nn.Module, batch: list[tuple], flips: bool) -> Iterato
 def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batch_size: int = 32) -> Predictions:
     """Predict a split of a data set with a finished run's best checkpoint, in float32."""
     run_dir = Path(run_dir)
-    model, config = restore_model(load_checkpoint(run_dir / "best.pt"))
+    model, config = restore_model(load_best(run_dir))
     device = find_device(config.device)
     model.to(device)
     indices = dataset.splits[split]

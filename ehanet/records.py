@@ -1,15 +1,7 @@
-"""What made this file: one JSON record beside every artefact.
-
-Schema 1, all keys of a record:
-    schema, id (16 hex digits of the content), kind (data, run, scores, table, figure), created (UTC),
-    code {version, commit, dirty, modules {name: sha256}}, libraries {name: version}, machine {system, python, processors},
-    and, where they apply: config, seed, data {name, content, split sha256, ...}, device, precision, seconds, steps,
-    peak_memory_bytes, encoder, encoder_weights_sha256, plugin_sha256, note, best, inputs (ids of the records it was made from), warnings.
-"""
+"""What made this file: one JSON record beside every artefact. Its keys are those of ``ehanet.record_schema``."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -19,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 import ehanet
-from ehanet.files import write_json
+from ehanet.files import file_sha256, write_json
 from ehanet.fingerprint import modules_sha256
+from ehanet.record_schema import SCHEMA, check_record, record_id
 
-SCHEMA = 1
 LIBRARIES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy", "pandas", "matplotlib", "pillow")
 
 
@@ -30,9 +22,12 @@ def write_record(path: str | Path, kind: str, modules: list[str] = (), **fields)
     """Write the record of an artefact atomically and return it.
 
     Args:
-        kind: "data", "run", "scores", "table" or "figure".
+        kind: one of ``ehanet.record_schema.KINDS``.
         modules: the package modules that made the artefact; they and all they import are hashed by content.
-        fields: what applies of config, seed, data, device, seconds, inputs, warnings (see the module's docstring).
+        fields: what applies of config, seed, data, device, seconds, inputs, warnings and the other keys of the schema.
+
+    Raises:
+        ValueError: a key that the schema does not have, or one that it wants and that is missing.
     """
     path = Path(path)
     record = {
@@ -46,13 +41,14 @@ def write_record(path: str | Path, kind: str, modules: list[str] = (), **fields)
     }
     if isinstance(record.get("started"), float):
         record["started"] = datetime.fromtimestamp(record["started"], timezone.utc).isoformat(timespec="seconds")
-    record["id"] = hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    record["id"] = record_id(record)
+    check_record(json.loads(json.dumps(record)))  # as it will be read
     write_json(path, record)
     return record
 
 
 def read_record(path: str | Path) -> dict:
-    """Read a record; a damaged file or one of another schema is a ``ValueError`` naming it."""
+    """Read a record; a damaged or altered file, or one of another schema, is a ``ValueError`` naming it."""
     path = Path(path)
     try:
         record = json.loads(path.read_text())
@@ -61,6 +57,19 @@ def read_record(path: str | Path) -> dict:
         raise ValueError(f"record {path} is damaged ({type(error).__name__}); remove it and run the step again") from error
     if schema != SCHEMA:
         raise ValueError(f"record {path} has schema {schema}, this version reads {SCHEMA}; run the step again")
+    try:
+        check_record(record)
+    except ValueError as error:
+        raise ValueError(f"record {path} is damaged ({error}); remove it and run the step again") from None
+    return record
+
+
+def read_beside(table: str | Path) -> dict:
+    """The record beside a CSV file; a ``ValueError`` where the file is not the one it was written for."""
+    table = Path(table)
+    record = read_record(table.with_suffix(".json"))
+    if record.get("csv_sha256") not in (None, file_sha256(table)):
+        raise ValueError(f"{table} was altered after it was written (its record {record['id']} has another hash); run its step again")
     return record
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.devices import find_device
-from ehanet.files import write_atomically
+from ehanet.files import file_sha256, write_atomically
 from ehanet.inference import predict
 from ehanet.metrics import score_masks
 from ehanet.metrics.regions import dice_per_image
@@ -122,7 +122,7 @@ def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[s
         if not (folder / "best.pt").is_file():
             absent.append({**row, "reason": "not available: no checkpoint here, only stored predictions"})
             continue
-        model, config = restore_model(load_checkpoint(folder / "best.pt"))
+        model, config = restore_model(load_best(folder))
         models.append((row, model.to(find_device(config.device))))
         inputs.append(read_record(folder / "record.json")["id"])
     return models, absent, inputs
@@ -136,4 +136,4 @@ def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
 
 def _write(scores: pd.DataFrame, path: Path, **fields) -> None:
     write_atomically(path.with_name(path.name + ".csv"), scores.to_csv(index=False, float_format="%.6g"))
-    write_record(path.with_name(path.name + ".json"), kind="scores", modules=["ehanet.robustness"], **fields)
+    write_record(path.with_name(path.name + ".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=file_sha256(path.with_name(path.name + ".csv")), **fields)

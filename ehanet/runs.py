@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from torch import nn
 
-from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import RunConfig
 from ehanet.records import read_record
 
@@ -26,7 +28,7 @@ class Run:
 
 
 def load_run(id_or_path: str | Path, runs: str | Path = "runs", reports: str | Path = "reports") -> Run:
-    """Open a run by its folder, or by its id ``<profile>/<dataset>/<label>/seed<k>`` below ``runs``.
+    """Open a run by its folder, by its id ``<profile>/<dataset>/<label>/seed<k>`` below ``runs``, or by its record's id (16 hex digits).
 
     Raises:
         FileNotFoundError: no such run; the message names the finished ones.
@@ -34,11 +36,25 @@ def load_run(id_or_path: str | Path, runs: str | Path = "runs", reports: str | P
     folder = Path(id_or_path)
     if not (folder / "record.json").is_file():
         folder = Path(runs) / id_or_path
+    if not (folder / "record.json").is_file() and re.fullmatch("[0-9a-f]{16}", str(id_or_path)):
+        folder = next((path.parent for path in finished_runs(runs) if _record_id(path) == str(id_or_path)), folder)
     if not (folder / "record.json").is_file():
-        known = sorted(str(path.parent.relative_to(runs)) for path in Path(runs).glob("*/*/*/seed*/record.json"))
+        known = [str(path.parent.relative_to(runs)) for path in finished_runs(runs)]
         raise FileNotFoundError(f"no finished run {str(id_or_path)!r}; finished: {', '.join(known) or 'none'}")
     profile, dataset, label, seed = folder.resolve().parts[-4:]
-    model, config = restore_model(load_checkpoint(folder / "best.pt"))
+    model, config = restore_model(load_best(folder))
     scores = Path(reports) / profile / "scores" / dataset / f"{label}__{seed}.csv"
     return Run(f"{profile}/{dataset}/{label}/{seed}", model, config, pd.read_csv(folder / "history.csv"),
                pd.read_csv(scores) if scores.is_file() else None, read_record(folder / "record.json"))
+
+
+def finished_runs(runs: str | Path = "runs") -> list[Path]:
+    """The records of the finished runs below ``runs``, sorted by path."""
+    return sorted(Path(runs).glob("*/*/*/seed*/record.json"))
+
+
+def _record_id(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text())["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damaged: opening it says so

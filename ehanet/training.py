@@ -2,12 +2,16 @@
 
 All randomness of an epoch (order, augmentation, dropout) comes from (seed, epoch), so nothing of a generator's state
 has to survive a kill: the run goes on from the last finished epoch and computes what it would have computed.
+
+Out of memory stops the run with advice. Halving the batch and accumulating gradients would go on, but batch norm and losses
+that pool over the batch would see other batches, so that the numbers would depend on the memory that happened to be free.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +21,48 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import load_checkpoint, save_checkpoint
+from ehanet.checkpoints import load_best, load_checkpoint, save_checkpoint
 from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
-from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory
-from ehanet.files import write_atomically, write_json
+from ehanet.devices import compute_dtype, describe_device, find_device, out_of_memory, peak_memory
+from ehanet.files import sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.plugins import load_plugin, plugin_hashes
 from ehanet.records import read_record, write_record
 
+ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
 HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
 
 
 def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True) -> dict:
     """Train ``config`` in ``run_dir`` and return the run's record.
 
-    ``run_dir`` gets config.json, history.csv, last.pt, best.pt, TensorBoard's events and, when all is done, record.json.
-    A finished run returns at once; an interrupted one goes on at the next epoch.
+    ``run_dir`` gets config.json, history.csv, best.pt, TensorBoard's events and, when all is done, record.json; last.pt holds the state
+    between epochs until then. A finished run returns at once; an interrupted one goes on at the next epoch; one whose checkpoints
+    are damaged or missing is made again, with a warning.
 
     Args:
         root: folder of the data set's archives or unpacked folders; phantoms need none.
         progress: show a bar with loss and validation Dice.
 
     Raises:
-        ValueError: ``run_dir`` holds a run of another configuration, or the loss is no longer finite.
+        ValueError: ``run_dir`` holds a run of another configuration or of other images, the loss is no longer finite (the message names
+            the batch's images), or the device is out of memory.
+        OSError: full disk or read-only folder; the last finished epoch is kept.
     """
     run_dir = Path(run_dir)
     if (run_dir / "record.json").is_file():
         record = read_record(run_dir / "record.json")
         _same_configuration(config, record["config"], run_dir)
-        return record
+        if _is_sound(run_dir):
+            (run_dir / "last.pt").unlink(missing_ok=True)
+            return record
+        _start_anew(run_dir)
     started = time.time()
     dataset = load_dataset(config.dataset, root=root, size=config.size)
     trainer = _Trainer(config, dataset, run_dir)
@@ -94,6 +105,11 @@ class _Trainer:
         self.epoch, self.history, self.best = 0, [], None
 
     @property
+    def images(self) -> list[str]:
+        """Hashes of the images and of their split."""
+        return [self.dataset.manifest["content"], self.dataset.manifest["split"]["sha256"]]
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return max(1, self.config.epochs * len(batches(self._order(np.random.default_rng(0)), self.config.batch_size)))
@@ -108,12 +124,17 @@ class _Trainer:
 
     def resume(self) -> None:
         """Go on from last.pt where there is one of the same configuration; else start and write the configuration."""
+        sweep(self.run_dir)
         last = self.run_dir / "last.pt"
+        if last.is_file() and not (_is_sound(self.run_dir) and _is_sound(self.run_dir, "last.pt")):
+            _start_anew(self.run_dir)
         if not last.is_file():
             write_json(self.run_dir / "config.json", self.config.to_dict())
             return
         state = load_checkpoint(last)
         _same_configuration(self.config, state["config"], self.run_dir)
+        if state.get("data", self.images) != self.images:
+            raise ValueError(f"{self.run_dir} holds a run on other images or another split of {self.dataset.name}; choose another folder or remove it")
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -129,8 +150,16 @@ class _Trainer:
         generator = torch.Generator().manual_seed(int(random[1]))
         torch.manual_seed(int(random[2]))  # dropout
         self.model.train()
-        losses = [self._step(indices, generator) for indices in batches(order, self.config.batch_size)]
-        val_loss, val_dice = self._validate()
+        try:
+            losses = [self._step(indices, generator) for indices in batches(order, self.config.batch_size)]
+            val_loss, val_dice = self._validate()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise ValueError(f"{self.device} is out of memory in epoch {self.epoch + 1} with batches of {self.config.batch_size} images of {self.config.size} px; "
+                             "the last finished epoch is kept. Free memory and run again to go on, or set a smaller batch_size (another recipe, which starts anew)") from error
+        if not math.isfinite(val_loss):
+            raise ValueError(f"validation loss is {val_loss} after epoch {self.epoch + 1}; {ADVICE}")
         self.epoch += 1
         row = dict(zip(HISTORY, [self.epoch, self.schedule.last_epoch, float(np.mean(losses)), val_loss, val_dice,
                                  self.optimizer.param_groups[0]["lr"], round(time.time() - started, 3)]))
@@ -153,8 +182,7 @@ class _Trainer:
         value = loss.item()
         if not math.isfinite(value):
             ids = ", ".join(self.dataset.ids[index] for index in indices)
-            raise ValueError(f"loss is {value} in epoch {self.epoch + 1} on images {ids}; the last good checkpoint is kept. "
-                             "Try a smaller learning_rate or precision: float32")
+            raise ValueError(f"loss is {value} in epoch {self.epoch + 1} on images {ids}; {ADVICE}")
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -197,7 +225,7 @@ class _Trainer:
     def _state(self, optimizer: bool) -> dict:
         kept = self.model if optimizer or self.average is None else self.average.module
         state = {"model": kept.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
-                 "encoder": getattr(self.encoder, "name", None)}
+                 "encoder": getattr(self.encoder, "name", None), "data": self.images}
         if optimizer and self.average is not None:
             state["average"] = self.average.state_dict()
         if optimizer:
@@ -214,22 +242,25 @@ class _Trainer:
                 board.add_scalar(name, row[name], self.epoch)
 
     def finish(self, started: float) -> dict:
-        """Write record.json, the sign that the run is complete."""
+        """Write record.json, the sign that the run is complete, and drop last.pt, several times as large as best.pt."""
         self._log(self.history[-1])
         random = self.initialisation == "random"
         treated = "frozen" if self.frozen else "trained" if random else "fine-tuned"
         encoder = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
-        warnings = list(self.dataset.manifest.get("warnings", []))
+        notes = list(self.dataset.manifest.get("warnings", []))
         if self.encoder is not None and random:
-            warnings.append(f"encoder: {encoder}")
-        return write_record(
+            notes.append(f"encoder: {encoder}")
+        record = write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
             seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
             encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None),
-            plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=warnings,
+            plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
+            checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )
+        (self.run_dir / "last.pt").unlink(missing_ok=True)
+        return record
 
 
 def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -279,6 +310,21 @@ def _freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:
     if frozen:
         encoder.requires_grad_(False)
     return frozen
+
+
+def _is_sound(run_dir: Path, name: str = "best.pt") -> bool:
+    """Whether a checkpoint is there, undamaged, and that of the folder's record where there is one."""
+    try:
+        load_best(run_dir) if name == "best.pt" else load_checkpoint(run_dir / name)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _start_anew(run_dir: Path) -> None:
+    warnings.warn(f"{run_dir}: a checkpoint is missing or damaged; the training starts anew", stacklevel=3)
+    for name in ("record.json", "last.pt", "best.pt"):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def _same_configuration(config: RunConfig, other: dict, run_dir: Path) -> None:

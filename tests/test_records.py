@@ -1,6 +1,7 @@
 """Records, checkpoints and runs: complete, atomic, and refused when damaged."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,17 +12,55 @@ from ehanet.checkpoints import load_checkpoint, save_checkpoint
 from ehanet.files import write_atomically
 from ehanet.records import read_record, write_record
 
+ROOT = Path(__file__).parent.parent
+RUN = {"config": {"method": "ehanet"}, "seed": 0, "data": {"name": "d", "content": "c" * 64, "split": {"sha256": "5" * 64}}, "device": {"type": "cpu"},
+       "precision": "float32", "seconds": 1.5, "steps": 4, "peak_memory_bytes": 10, "encoder": "none", "best": {"epoch": 1}, "warnings": ["w"]}
+
 
 def test_a_record_says_what_made_it(tmp_path):
-    record = write_record(tmp_path / "a" / "record.json", "run", modules=["ehanet.losses"], seed=3, started=0.0, warnings=["w"])
+    record = write_record(tmp_path / "a" / "record.json", "run", modules=["ehanet.losses"], started=0.0, **{**RUN, "seed": 3})
     assert read_record(tmp_path / "a" / "record.json") == record == json.loads((tmp_path / "a" / "record.json").read_text())
     assert record["schema"] == 1 and record["kind"] == "run" and record["seed"] == 3
     assert record["started"] == "1970-01-01T00:00:00+00:00"
     assert record["code"]["version"] == ehanet.__version__ and len(record["code"]["modules"]["ehanet.losses"]) == 64
     assert record["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert len(record["id"]) == 16
-    other = write_record(tmp_path / "b.json", "run", modules=["ehanet.losses"], seed=4, started=0.0)
+    other = write_record(tmp_path / "b.json", "run", modules=["ehanet.losses"], started=0.0, **{**RUN, "seed": 4})
     assert other["id"] != record["id"]
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"colour": "red"}, "unknown key 'colour'; put it into 'about'"),
+    ({"seed": "3"}, "seed: expected integer, got '3'"),
+    ({"seed": True}, "seed: expected integer"),
+    ({"steps": None}, "steps: expected integer"),
+    ({"data": {**RUN["data"], "content": "short"}}, "data.content: expected sha256"),
+    ({"data": {"name": "d", "content": "c" * 64}}, "data.split is missing in a record of kind 'run'"),
+    ({"inputs": ["not an id"]}, "inputs: expected ids"),
+    ({"weights_sha256": "x"}, "weights_sha256: expected hashes"),
+    ({"warnings": "w"}, "warnings: expected texts"),
+])
+def test_a_record_that_the_schema_does_not_describe_is_not_written(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        write_record(tmp_path / "r.json", "run", **{**RUN, **change})
+    with pytest.raises(ValueError, match="seconds is missing"):
+        write_record(tmp_path / "r.json", "run", **{key: value for key, value in RUN.items() if key != "seconds"})
+    with pytest.raises(ValueError, match="kind: 'note' is none of data, run"):
+        write_record(tmp_path / "r.json", "note")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_altered_record_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    record = write_record(path, "run", **RUN)
+    path.write_text(path.read_text().replace('"steps": 4', '"steps": 5'))
+    with pytest.raises(ValueError, match=f"r.json is damaged .its id is {record['id']}, that of its content .* altered after it was written"):
+        read_record(path)
+
+
+def test_every_committed_record_is_as_the_schema_says():
+    found = [path for path in (ROOT / "reports").rglob("*.json") if '"schema"' in path.read_text()[:50]]
+    assert {read_record(path)["kind"] for path in found} >= {"data", "scores", "table", "figure"}
 
 
 @pytest.mark.parametrize("text, message", [("{", "damaged"), ("[]", "damaged"), ('{"schema": 99, "id": "x"}', "schema 99, this version reads 1")])

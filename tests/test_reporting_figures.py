@@ -11,6 +11,7 @@ from PIL import Image
 from reporting_inputs import make_dataset, make_reports
 
 from ehanet.predictions import Predictions, predictions_path, write_predictions
+from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_report, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
@@ -79,10 +80,11 @@ def test_another_score_gives_another_record(made, tmp_path):
     first = read_record(reports / "figures/scores_phantom-polyp.json")["id"]
     path = reports / "scores/phantom-polyp/unet-32__seed0.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "id": "f" * 16}))
+    other = {**record, "created": "2020-01-01T00:00:00+00:00"}
+    path.write_text(json.dumps({**other, "id": record_id(other)}))
     comparison(reports, data.name)
     again = read_record(reports / "figures/scores_phantom-polyp.json")
-    assert again["id"] != first and "f" * 16 in again["inputs"]
+    assert again["id"] != first and record_id(other) in again["inputs"]
 
 
 def test_pictures_are_chosen_by_rule():

@@ -18,7 +18,7 @@ from ehanet.reporting.results import published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.writers import to_html, to_latex, to_markdown
 
-MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"]}
+MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"], "content": "c" * 64, "split": {"sha256": "5" * 64}}
 
 
 def write_scores(root, rows, absent=(), manifest=MANIFEST, **settings):
@@ -36,7 +36,7 @@ def write_scores(root, rows, absent=(), manifest=MANIFEST, **settings):
         config = {"method": label, "label": label, "dataset": manifest["name"], "seed": 0, "size": 256, "epochs": 50, "protocol": "corrected",
                   **settings.get(label, {})}
         write_record(folder / f"{label}__seed0.json", "scores", config=config, data=manifest, encoder=settings.get("encoders", {}).get(label, "random, trained"),
-                     warnings=manifest["warnings"])
+                     seed=0, inputs=[], warnings=manifest["warnings"])
     listing = [{"method": label, "label": label, "seeds": [0], "reason": ""} for label in rows]
     listing += [{"method": label, "label": label, "seeds": [], "reason": reason} for label, reason in absent]
     (folder / "methods.json").write_text(json.dumps(listing))
@@ -91,7 +91,7 @@ def test_every_row_has_its_mark(tmp_path):
 
 
 def test_phantom_data_say_so_and_have_no_published_table(tmp_path):
-    reports = write_scores(tmp_path, DICE, manifest={"name": "phantom-polyp", "modality": "phantom", "warnings": []})
+    reports = write_scores(tmp_path, DICE, manifest={"name": "phantom-polyp", "modality": "phantom", "warnings": [], "content": "c" * 64, "split": {"sha256": "5" * 64}})
     tables = comparison(reports, "phantom-polyp")
     assert set(tables) == {"comparison_phantom-polyp", "differences_phantom-polyp"}
     for name in tables:
@@ -205,8 +205,8 @@ def test_missing_and_damaged_files_are_named(tmp_path):
 
 
 def test_a_table_of_another_record_is_refused(tmp_path):
-    write_table(AWKWARD, tmp_path, ["ehanet.reporting.tables"])
+    write_table(AWKWARD, tmp_path, ["ehanet.reporting.tables"], inputs=[])
     assert len(read_table(tmp_path / "awkward_1.csv").rows) == 3
     (tmp_path / "awkward_1.csv").write_text("title,other\nx,1\n")
-    with pytest.raises(ValueError, match="awkward_1.csv is damaged"):
+    with pytest.raises(ValueError, match="awkward_1.csv was altered after it was written"):
         read_table(tmp_path / "awkward_1.csv")

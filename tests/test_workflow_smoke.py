@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ehanet.records import read_record
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -39,6 +41,10 @@ def test_every_artefact_is_there(clone):
                            ("tables/comparison_*.tex", 1), ("figures/side_by_side_*.png", 1), ("figures/scores_*.pdf", 1),
                            ("notebooks/*.ipynb", 6), ("notebooks/*.html", 6)):
         assert len(list(reports.glob(pattern))) == count, pattern
+    records = [read_record(path) for path in reports.rglob("*.json") if path.name != "methods.json"]
+    assert {record["kind"] for record in records} == {"data", "run", "scores", "table", "figure"}
+    ids = {record["id"] for record in records}
+    assert all(ids.issuperset(record.get("inputs", [])) for record in records), "every record that another was made from is in the report"
     assert "phantom data" in (reports / "tables" / "comparison_phantom-polyp.csv").read_text()
     record = json.loads((reports / "runs" / "phantom-polyp" / "ehanet" / "seed0" / "record.json").read_text())
     assert record["config"]["size"] == 64 and record["seconds"] > 0

@@ -21,6 +21,7 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow.plan import OUTPUTS, Step, make_plan, to_run, write_plan
+from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_BYTES = 250e6  # checkpoints and probability maps of one training, generously
@@ -131,8 +132,11 @@ class _Lock:
         self.path = Path("runs", name, ".lock")
 
     def __enter__(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(self.path, "a+")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a+")
+        except OSError as error:
+            raise OSError(error.errno, f"{self.path} cannot be written ({error.strerror}); make paper needs a clone that it may write to") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,11 +153,11 @@ class _Lock:
 
 
 def _snakemake(plan: Path, cores: int, lock: _Lock) -> int:
-    """Run Snakemake on the plan; it inherits our lock, so its own lock, which a kill would leave behind, is not needed."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}", "--cores", str(cores),
+    """Run Snakemake on the plan. It inherits our lock, so its own lock, which a kill would leave behind, is not needed; and it ends with us."""
+    command = [sys.executable, "-m", "workflow.processes", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}", "--cores", str(cores),
                "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all",
                "--resources", f"gpu={1 if _has_gpu() else cores}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
 
 

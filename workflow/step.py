@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,11 +13,12 @@ from ehanet.files import write_atomically
 from ehanet.fingerprint import digest
 from ehanet.steps import StepError, run_step
 from workflow.plan import Step, code_hashes, read_plan
+from workflow.processes import end_with_parent
 
 
 def main(plan: str, step_id: str) -> int:
     """Run the step; returns the exit status, with one line about how it went."""
-    _end_with_parent()
+    end_with_parent()  # a training that nobody waits for would disturb the next one
     step = read_plan(plan)[step_id]
     try:
         seconds = run(step)
@@ -77,22 +76,6 @@ def make_page(reports: str, title: str) -> None:
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         if done.returncode:
             raise StepError(f"{command[1]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-
-
-def _end_with_parent() -> None:
-    """End this process and its notebook when Snakemake is gone: a training that nobody waits for would disturb the next one."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        import psutil
-
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

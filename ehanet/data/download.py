@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ehanet.data.archives import file_sha256
 from ehanet.data.catalogue import CATALOGUE, Archive, Entry
 from ehanet.data.sources import downloads_folder, find_part
+from ehanet.files import file_sha256
 
 BLOCK = 2**18
 ATTEMPTS = 4

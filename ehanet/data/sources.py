@@ -8,10 +8,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ehanet.data.archives import SUFFIXES, archive_stem, file_sha256
+from ehanet.data.archives import SUFFIXES, archive_stem
 from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import Archive, Entry
-from ehanet.files import write_atomically
+from ehanet.files import file_sha256, write_atomically
 
 
 def downloads_folder(name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ehanet.files import file_sha256
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
@@ -35,7 +35,7 @@ def training_curve(history: str | Path, out: str | Path, title: str = "", mark: 
     beside = history.with_name("record.json")
     known = read_record(beside) if beside.is_file() else {}
     mark = mark or (mark_of_manifest(known["data"]) if "data" in known else None)
-    record = make_record(out, "figure", MODULES, mark=mark, inputs=[known["id"]] if known else [], history_sha256=_sha256(history))
+    record = make_record(out, "figure", MODULES, mark=mark, inputs=[known["id"]] if known else [], history_sha256=file_sha256(history))
     with figure_style():
         save_figure(_draw_one(frame, title or _name(known), mark), out, record, title or "Training curve")
     return out.with_suffix(".png")
@@ -53,7 +53,7 @@ def training_overview(reports: str | Path, dataset: str) -> Path | None:
         if path.with_name("record.json").is_file():
             records.append(read_record(path.with_name("record.json")))
             runs.setdefault(path.parent.parent.name, []).append(read_history(path))
-            hashes.append(_sha256(path))
+            hashes.append(file_sha256(path))
     if not runs:
         return None
     mark = mark_of_manifest(records[0].get("data", {}))
@@ -74,10 +74,6 @@ def read_history(path: Path) -> pd.DataFrame:
     if frame.empty or not set(COLUMNS) <= set(frame.columns):
         raise ValueError(f"{path} is no training history: it needs rows with {', '.join(COLUMNS)}; run the training step again")
     return frame
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _name(record: dict) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ehanet.metrics.scores import read_scores
-from ehanet.records import read_record
+from ehanet.records import read_beside
 from ehanet.reporting.style import look
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
@@ -99,7 +99,7 @@ def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]
             frames.append(read_scores(path).astype({"gt_empty": bool, "pred_empty": bool}))
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step again") from error
-        records.append(read_record(path.with_suffix(".json")))
+        records.append(read_beside(path))
     return frames, records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ehanet.records import read_record
+from ehanet.records import read_beside
 from ehanet.reporting import writers
 from ehanet.files import write_atomically
 from ehanet.reporting.artefacts import make_record, put_record
@@ -65,8 +66,9 @@ def write_table(table: Table, folder: str | Path, modules: list[str], **fields) 
     """
     path = Path(folder) / table.name
     about = {"caption": table.caption, "mark": table.mark, "notes": table.notes, "columns": [list(column) for column in table.columns]}
-    record = make_record(path, "table", modules, table=about, **fields)
-    write_atomically(path.with_name(f"{table.name}.csv"), _to_csv(table))
+    content = _to_csv(table)
+    record = make_record(path, "table", modules, table=about, csv_sha256=hashlib.sha256(content.encode()).hexdigest(), **fields)
+    write_atomically(path.with_name(f"{table.name}.csv"), content)
     write_atomically(path.with_name(f"{table.name}.md"), writers.to_markdown(table, record["id"]))
     write_atomically(path.with_name(f"{table.name}.tex"), writers.to_latex(table, record["id"]))
     put_record(path, record)
@@ -77,10 +79,10 @@ def read_table(path: str | Path) -> Table:
     """The table that ``write_table`` wrote to ``path`` (the CSV), with what its record says about it.
 
     Raises:
-        FileNotFoundError, ValueError: the CSV or its record is missing or damaged.
+        FileNotFoundError, ValueError: the CSV or its record is missing, damaged or altered.
     """
     path = Path(path)
-    about = read_record(path.with_suffix(".json")).get("table", {})
+    about = read_beside(path).get("table", {})
     try:
         columns = [Column(*column) for column in about["columns"]]
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
