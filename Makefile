@@ -6,11 +6,15 @@ SET ?=
 DATASET ?= $(if $(SOURCE),kvasir-seg dsb2018 isic2018 lgg)
 JOBS ?=
 KEEP ?=
+EXECUTOR ?=
+ACCOUNT ?=
+PARTITION ?=
+SLURM ?=
 N ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
-export PROFILE SOURCE WEIGHTS SET JOBS KEEP N INSTALL PYTHON
+export PROFILE SOURCE WEIGHTS SET JOBS KEEP EXECUTOR ACCOUNT PARTITION SLURM N INSTALL PYTHON
 export PYTHONPATH := $(CURDIR)
 
 PY := .venv/bin/python
@@ -26,6 +30,7 @@ help:
 	@echo "                    SET='key=value'   override settings of the profile, into reports/PROFILE-.../"
 	@echo "                    JOBS=n            processor cores to use (default: all)"
 	@echo "                    KEEP=1            keep finished runs that the report holds with their predictions, whatever code made them"
+	@echo "                    EXECUTOR=slurm    each step a job of a cluster (workflow/slurm/config.yaml); ACCOUNT=, PARTITION=, SLURM='more options'"
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
 	@echo "make readme       the results table of the README again, from the tables of PROFILE"
@@ -34,6 +39,7 @@ help:
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
 	@echo "make test-browser the first notebook in a real browser (Chromium and chromedriver; skipped where there is none)"
+	@echo "make test-slurm   the smoke profile on a one-node Slurm of this machine (packages slurm-wlm and munge; root)"
 	@echo "make walkthroughs execute the notebooks in place; each is replaced only if all its cells ran"
 	@echo "make mutants      break the code on purpose and see the tests turn red"
 	@echo "make wheelhouse   packages for an installation without a network; copy the folder wheelhouse beside the Makefile there"
@@ -47,8 +53,17 @@ $(ENVIRONMENT):
 	@sh workflow/install.sh
 	@touch $@
 
-paper: $(ENVIRONMENT)
-	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP"
+# Plugins for a cluster, apart from the environment that the lock describes.
+SLURM_PLUGINS := .venv/slurm/.installed-$(shell cksum < workflow/slurm/requirements.txt | cut -d' ' -f1)
+
+$(SLURM_PLUGINS): $(ENVIRONMENT)
+	@rm -rf .venv/slurm
+	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --target .venv/slurm -r workflow/slurm/requirements.txt
+	@touch $@
+
+paper: $(ENVIRONMENT) $(if $(filter slurm,$(EXECUTOR)),$(SLURM_PLUGINS))
+	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP" \
+		--executor "$$EXECUTOR" --account "$$ACCOUNT" --partition "$$PARTITION" --slurm "$$SLURM"
 
 plan: $(ENVIRONMENT)
 	@$(PY) -m workflow.paper plan --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP"
@@ -84,6 +99,10 @@ test-browser: $(ENVIRONMENT)
 walkthroughs: $(ENVIRONMENT)
 	$(PY) -m workflow.walkthroughs
 
+# A Slurm of one node on this machine, by root, where the packages slurm-wlm and munge are installed; skipped with the reason elsewhere.
+test-slurm: $(ENVIRONMENT) $(SLURM_PLUGINS)
+	EHANET_TEST_SLURM=1 $(PY) -m pytest -rs -s tests/test_slurm.py
+
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
 
@@ -101,4 +120,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser walkthroughs mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs mutants wheelhouse lock clean

@@ -42,9 +42,9 @@ HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rat
 def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True) -> dict:
     """Train ``config`` in ``run_dir`` and return the run's record.
 
-    ``run_dir`` gets config.json, history.csv, best.pt, TensorBoard's events and, when all is done, record.json; last.pt holds the state
-    between epochs until then. A finished run returns at once; an interrupted one goes on at the next epoch; one whose checkpoints
-    are damaged or missing is made again, with a warning.
+    ``run_dir`` gets config.json, history.csv, last.pt, best.pt, TensorBoard's events and, when all is done, record.json.
+    A finished run returns at once; an interrupted one goes on at the next epoch; one whose checkpoints are damaged or missing is
+    made again, with a warning.
 
     Args:
         root: folder of the data set's archives or unpacked folders; phantoms need none.
@@ -60,7 +60,6 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         record = read_record(run_dir / "record.json")
         _same_configuration(config, record["config"], run_dir)
         if _is_sound(run_dir):
-            (run_dir / "last.pt").unlink(missing_ok=True)
             return record
         _start_anew(run_dir)
     started = time.time()
@@ -242,7 +241,7 @@ class _Trainer:
                 board.add_scalar(name, row[name], self.epoch)
 
     def finish(self, started: float) -> dict:
-        """Write record.json, the sign that the run is complete, and drop last.pt, several times as large as best.pt."""
+        """Write record.json, the sign that the run is complete."""
         self._log(self.history[-1])
         random = self.initialisation == "random"
         treated = "frozen" if self.frozen else "trained" if random else "fine-tuned"
@@ -250,7 +249,7 @@ class _Trainer:
         notes = list(self.dataset.manifest.get("warnings", []))
         if self.encoder is not None and random:
             notes.append(f"encoder: {encoder}")
-        record = write_record(
+        return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
@@ -259,8 +258,6 @@ class _Trainer:
             plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
             checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )
-        (self.run_dir / "last.pt").unlink(missing_ok=True)
-        return record
 
 
 def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:

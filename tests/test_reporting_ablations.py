@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ehanet.record_schema import record_id
 from ehanet.metrics.statistics import paired_differences
 from ehanet.reporting import ablation_report, ablation_rows, protocol_report
 from reporting_inputs import make_dataset, make_reports
@@ -27,7 +28,7 @@ def reports(tmp_path_factory):
     for path in (folder / "scores" / data.name).glob("*__seed*.json"):
         record = json.loads(path.read_text())
         record["config"] |= ABLATIONS[record["config"]["label"]]
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps({**record, "id": record_id(record)}))
     return folder
 
 

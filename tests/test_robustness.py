@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
         place = root / "runs" / "phantom-polyp" / row["label"] / "seed0"
         config = RunConfig(method=row["method"], size=32).to_dict()
         save_checkpoint(place / "best.pt", {"model": build_model(row["method"]).state_dict(), "config": config})
-        write_record(place / "record.json", "run", config=config, seed=0, encoder="none", warnings=[], data={"name": "phantom-polyp"})
+        write_record(place / "record.json", "run", config=config, seed=0, encoder="none", warnings=[], device={}, precision="float32", seconds=1.0, steps=1,
+                     peak_memory_bytes=1, best={}, data={"name": "phantom-polyp", "content": "c" * 64, "split": {"sha256": "5" * 64}})
     return root
 
 

@@ -50,7 +50,7 @@ def weights(run_dir: Path) -> list[torch.Tensor]:
 def test_a_run_leaves_what_it_promises(config, tmp_path):
     record = fit(config, tmp_path / "laptop" / "discs" / "ehanet" / "seed0", progress=False)
     run_dir = tmp_path / "laptop" / "discs" / "ehanet" / "seed0"
-    assert {p.name for p in run_dir.iterdir()} == {"config.json", "history.csv", "best.pt", "record.json", "tensorboard"}
+    assert {p.name for p in run_dir.iterdir()} == {"config.json", "history.csv", "last.pt", "best.pt", "record.json", "tensorboard"}
     history = pd.read_csv(run_dir / "history.csv")
     assert list(history) == HISTORY and list(history.epoch) == [1, 2] and list(history.steps) == [2, 4]
     assert history.val_dice.between(0, 1).all() and record["best"]["val_dice"] == pytest.approx(history.val_dice.max())

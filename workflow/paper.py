@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from ehanet.data.cache import cache_root
@@ -20,12 +22,34 @@ from ehanet.data.catalogue import CATALOGUE, parts_of
 from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
+from workflow.gpus import find_gpus
 from workflow.plan import OUTPUTS, Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
+PLUGINS = Path(os.environ.get("EHANET_PLUGINS") or Path(sys.prefix, "slurm")).absolute()  # what make installs for EXECUTOR=slurm
 RUN_BYTES = 250e6  # checkpoints and probability maps of one training, generously
 SHOWN = 40  # steps listed one by one
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How to reach Slurm: further options for Snakemake, after those of ``workflow/slurm/config.yaml``."""
+
+    options: list[str]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Cluster | None:
+        """What --executor and its companions ask for; None without them."""
+        if options.executor in ("", "local"):
+            return None
+        if options.executor != "slurm":
+            raise ValueError(f"EXECUTOR: {options.executor!r} is none of local, slurm")
+        if not PLUGINS.is_dir() or shutil.which("sbatch") is None:
+            raise ValueError("EXECUTOR=slurm: " + ("no sbatch here; run it on a login node of the cluster" if PLUGINS.is_dir() else f"{PLUGINS} is missing; run it by make"))
+        given = {"slurm_account": options.account, "slurm_partition": options.partition}
+        defaults = [f"{key}={value}" for key, value in given.items() if value]
+        return cls([*(["--default-resources", "mem_mb=16000", "runtime=240", *defaults] if defaults else []), *shlex.split(options.slurm)])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", default="", dest="overrides", help="'key=value ...' in place of the profile's settings")
     parser.add_argument("--jobs", default="", help="processor cores to use; default: all")
     parser.add_argument("--keep", default="", help="anything: keep the finished runs that the report holds")
+    parser.add_argument("--executor", default="", help="slurm, for a cluster; default: this machine")
+    parser.add_argument("--account", default="", help="of Slurm")
+    parser.add_argument("--partition", default="", help="of Slurm")
+    parser.add_argument("--slurm", default="", help="further options for Snakemake on Slurm")
     options = parser.parse_args(arguments)
     try:
+        cluster = Cluster.of(options)
         if options.jobs and not options.jobs.isdigit() or options.jobs == "0":
             raise ValueError(f"JOBS: expected a number of processor cores, got {options.jobs!r}")
         profile = load_profile(options.profile, options.overrides, _weights_folder(options))
@@ -47,7 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
         if options.command == "report":
             return report(profile)
-        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan", keep=bool(options.keep))
+        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan", keep=bool(options.keep),
+                     cluster=cluster)
     except (ValueError, OSError, StepError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -56,8 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False, keep: bool = False) -> int:
-    """Plan, explain and run a profile; with ``only_plan`` nothing is changed, with ``keep`` no run that the report holds is trained again."""
+def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False, keep: bool = False, cluster: Cluster | None = None) -> int:
+    """Plan, explain and run a profile, here or on a cluster; with ``only_plan`` nothing is changed, with ``keep`` no run that the report holds is
+    trained again."""
     page = f"reports/{profile.name}/index.html"
     with _Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
@@ -80,8 +111,8 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         for id in reasons:
             Path(steps[id].stamp).unlink(missing_ok=True)
         plan = Path("runs", profile.name, "plan.json")
-        write_plan(plan, profile, steps)
-        status = _snakemake(plan, cores, lock)
+        write_plan(plan, profile, steps, cores)
+        status = _snakemake(plan, cores, lock, cluster)
     left = to_run(steps)
     if status or left:
         why = f"Snakemake was ended by signal {-status}" if status < 0 else "the line that names a step says why"
@@ -152,23 +183,18 @@ class _Lock:
         self.file.close()
 
 
-def _snakemake(plan: Path, cores: int, lock: _Lock) -> int:
+def _snakemake(plan: Path, cores: int, lock: _Lock, cluster: Cluster | None = None) -> int:
     """Run Snakemake on the plan. It inherits our lock, so its own lock, which a kill would leave behind, is not needed; and it ends with us."""
-    command = [sys.executable, "-m", "workflow.processes", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}", "--cores", str(cores),
-               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all",
-               "--resources", f"gpu={1 if _has_gpu() else cores}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
+    command = [sys.executable, "-m", "workflow.processes", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}",
+               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all"]
+    path = [str(ROOT)]
+    if cluster:
+        command += ["--workflow-profile", "workflow/slurm", "--executor", "slurm", *cluster.options]
+        path.append(str(PLUGINS))
+    else:
+        command += ["--cores", str(cores), "--resources", f"gpu={len(find_gpus()) or cores}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
-
-
-def _has_gpu() -> bool:
-    """Whether trainings will share a GPU, where two at once would fight for its memory; torch would take seconds to say it."""
-    if sys.platform == "darwin":
-        return True
-    try:
-        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
 
 
 def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:

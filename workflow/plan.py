@@ -176,9 +176,15 @@ def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
     return same and predictions_path(reports, dataset, run.label, run.seed).is_file()
 
 
-def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step]) -> None:
-    """The plan as JSON, for the Snakefile and for each step's process."""
+def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores: int = 1) -> None:
+    """The plan as JSON, for the Snakefile and for each step's process.
+
+    Trainings side by side on few threads use the ``cores`` better than one at a time on all. Counted over the whole plan, so that a
+    run that is made again gets the same number of threads, and with it the same numbers.
+    """
+    trainings = sum(step.kind == "train" for step in steps.values())
     plan = {
+        "training_threads": max(1, cores // max(1, trainings)),
         "profile": profile.name, "runs": f"runs/{profile.name}", "reports": f"reports/{profile.name}",
         "outputs": OUTPUTS, "stamps": STAMPS, "studies": list(profile.studies),
         "steps": {id: {**asdict(step), "fingerprint": digest(step.parts)} for id, step in steps.items()},

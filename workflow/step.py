@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest
 from ehanet.steps import StepError, run_step
+from workflow.gpus import one_gpu
 from workflow.plan import Step, code_hashes, read_plan
 from workflow.processes import end_with_parent
 
@@ -42,12 +44,15 @@ def run(step: Step) -> float:
         _forget_other_training(step)
     started = time.monotonic()
     if step.notebook:
-        run_step(step.notebook, step.parameters, step.executed)
+        with one_gpu() if step.kind == "train" else nullcontext():
+            run_step(step.notebook, step.parameters, step.executed)
     else:
         make_page(**step.parameters)
     missing = [path for path in step.outputs if not Path(path).is_file()]
     if missing:
         raise StepError(f"it ended without {', '.join(missing)}")
+    if step.kind == "train":
+        Path(step.parameters["run_dir"], "last.pt").unlink(missing_ok=True)  # several times as large as best.pt, and only of use to an unfinished run
     seconds = time.monotonic() - started
     write_atomically(Path(step.stamp), json.dumps({"parts": step.parts, "seconds": round(seconds, 1)}, indent=1) + "\n")
     return seconds
