@@ -10,7 +10,7 @@ from PIL import Image
 
 from ehanet.data import Dataset, list_datasets, load_dataset
 from ehanet.data.importers import IMAGE_SUFFIXES
-from ehanet.inference import as_rgb
+from ehanet.photos import read_photo
 
 SHOWN_SIDE = 640  # pixels: no screen shows more of a picture in a notebook
 
@@ -47,7 +47,7 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    return [Example(file.stem, reduced(to_uint8(as_rgb(file, str(file)))), None) for file in files[:count]]
+    return [Example(file.stem, reduced(read_photo(file)), None) for file in files[:count]]
 
 
 def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Example]:
@@ -55,11 +55,6 @@ def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Exam
     indices = sorted(data.splits[part], key=lambda index: not data.masks[index].any())[:count]
     phantom = data.manifest.get("modality") == "phantom"
     return [Example(data.ids[index], np.asarray(data.images[index]), np.asarray(data.masks[index]), phantom) for index in indices]
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Floating (H, W, 3) in [0, 1] -> uint8."""
-    return np.rint(image * 255).astype(np.uint8)
 
 
 def reduced(image: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:

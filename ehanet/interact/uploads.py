@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from ehanet.inference import as_rgb, predict
+from ehanet.inference import predict
 from ehanet.interact.canvas import Picture
-from ehanet.interact.examples import Example, reduced, to_uint8
+from ehanet.interact.examples import Example, reduced
 from ehanet.interact.panel import Panel, slider
 from ehanet.interact.predictions import prediction_picture
+from ehanet.photos import read_photo
 
 
 def upload(model: nn.Module, example: Example) -> Panel:
@@ -51,10 +52,10 @@ def segment_file(model: nn.Module, name: str, content: bytes) -> tuple[str, np.n
         path = Path(folder) / Path(name).name
         path.write_bytes(content)
         try:
-            image = as_rgb(path, path.name)
+            image = read_photo(path)
         except (ValueError, OSError) as error:
             raise ValueError(str(error).replace(f"{folder}/", "")) from error
-    return path.name, reduced(to_uint8(image)), predict(model, image)[0]
+    return path.name, reduced(image), predict(model, image)[0]
 
 
 def download_link(mask: np.ndarray, name: str) -> str:
