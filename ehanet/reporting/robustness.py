@@ -150,7 +150,8 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
     rows = -(-len(found.corruptions) // ACROSS)
     height = 1.55 * rows + 0.85
     figure, axes = plt.subplots(rows, ACROSS, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.26 / height, 1, 1 - 0.56 / height), w_pad=0.04)
+    legend_lines = -(-len(found.methods) // 5)
+    figure.get_layout_engine().set(rect=(0, (0.12 + 0.16 * legend_lines) / height, 1, 1 - (0.42 + 0.16 * legend_lines) / height), w_pad=0.04)
     severities = [0, *found.severities]
     for axis, name in zip(axes.flat, found.corruptions):
         kind = found.corruptions.index(name)
@@ -164,12 +165,13 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
         axis.set_xticks(severities)
     for place, axis in enumerate(axes.flat):
         axis.set_visible(place < len(found.corruptions))
-        axis.tick_params(labelbottom=place + ACROSS >= len(found.corruptions))
+        lowest = place + ACROSS >= len(found.corruptions)
+        axis.tick_params(labelbottom=lowest)
+        axis.set_xlabel("severity" if lowest else "", fontsize=7)
     figure.supylabel("mean Dice", fontsize=7.5)
-    figure.supxlabel("severity (0: the images as they are)", fontsize=7.5)
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=min(5, len(found.methods)), fontsize=6.8, bbox_to_anchor=(0.5, 0))
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(dataset)}: Dice under corruption, {images} test images, bands: 95 % interval over images",
-                ha="left", va="top", fontsize=7.5, color=MUTED)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(dataset)}: Dice by severity of each corruption (0: as it is); {images} test images, bands: 95 % interval",
+                ha="left", va="top", fontsize=7.2, color=MUTED)
     stamp(figure, mark)
     return figure
 
