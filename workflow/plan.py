@@ -29,6 +29,9 @@ KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "com
 # dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
 STUDIES: dict[str, str] = {
     "costs": "06_costs",
+    "edges": "07_edges",
+    "inside": "08_inside",
+    "failures": "09_failures",
     "ablations": "10_ablations",
     "robustness": "11_robustness",
     "protocol": "12_protocol",
@@ -56,6 +59,10 @@ OUTPUTS = {
                 "notebooks/04_compare__{dataset}.ipynb"],
     "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
     "costs": [*_artefacts("tables/cost", "figures/cost"), "notebooks/06_costs__{dataset}.ipynb"],
+    "edges": [*_artefacts("tables/edges", "figures/edges", "figures/edge_distance"), "notebooks/07_edges__{dataset}.ipynb"],
+    "inside": [*_artefacts("tables/inside"), "notebooks/08_inside__{dataset}.ipynb"],  # figures only where there are checkpoints
+    "failures": [*_artefacts("tables/failures", "tables/failure_kinds", "figures/failures", "figures/failure_kinds"),
+                 "notebooks/09_failures__{dataset}.ipynb"],
     "ablations": [*_artefacts("tables/ablation_parts", "tables/ablation_choices", "figures/ablations"), "notebooks/10_ablations__{dataset}.ipynb"],
     "robustness": [*_artefacts("tables/robustness", "figures/robustness", "figures/corruptions"), "robustness/{dataset}.csv",
                    "notebooks/11_robustness__{dataset}.ipynb"],

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 
 from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise, dice_per_image
-from ehanet.predictions import predictions_path, read_predictions
 from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.overlays import read_maps
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import BACKGROUND, FAINT, FOUND, INK, MISSED, MUTED, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.wording import dataset_title
@@ -43,7 +43,8 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     rows = [row for row in read_results(reports, data.name) if row.frames]
     reference = find_reference(rows)
     place = {image: index for index, image in enumerate(data.ids)}
-    ids, probabilities = _read_predictions(reports, reference, data)
+    maps = read_maps(reports, reference, data)
+    ids, probabilities = maps.ids, maps.probabilities
     labels = data.masks[[place[image] for image in ids]].astype(bool)
     chosen = choose_by_dice(dice_per_image(probabilities, labels), labels)
     shown = [ids[index] for index in chosen]
@@ -71,17 +72,9 @@ def choose_by_dice(dice: np.ndarray, labels: np.ndarray) -> list[int]:
     return [int(ranked[place]) for place in dict.fromkeys(places)]
 
 
-def _read_predictions(reports: Path, row: Result, data: Dataset) -> tuple[list[str], np.ndarray]:
-    path = predictions_path(reports, data.name, row.label, row.seeds[0])
-    stored = read_predictions(path)
-    ids, probabilities = stored.ids, stored.probabilities
-    if set(ids) - set(data.ids) or probabilities.shape[1:] != data.masks.shape[1:]:
-        raise ValueError(f"{path} was made from other images than {data.name} at {data.masks.shape[1]} pixels; run the evaluation step again")
-    return ids, probabilities
-
-
 def _column(reports: Path, row: Result, data: Dataset, shown: list[str], indices: list[int], reference: bool) -> _Column:
-    ids, probabilities = _read_predictions(reports, row, data)
+    maps = read_maps(reports, row, data)
+    ids, probabilities = maps.ids, maps.probabilities
     missing = set(shown) - set(ids)
     if missing:
         raise ValueError(f"{row.label}: no prediction of {min(missing)}; run the evaluation step again")

@@ -37,6 +37,21 @@ PARTS = [
     Part("Side by side", {
         "figures/side_by_side_{}": "The same test images for all, chosen by rule from the reference's Dice: best, quartiles, worst. "
                                    "Grey: found, blue: missed, orange: spurious."}),
+    Part("Edges", {
+        "figures/edges_{}": "White: contour of the label; orange, dashed: of the prediction. Right: the edge map of the edge branch, alone and with the label's contour.",
+        "tables/edges_{}": "",
+        "figures/edge_distance_{}": "How many pixels are wrong at each distance to the label's contour: inside the object (missed) and outside (spurious).",
+        "tables/iem_{}": "",
+        "figures/iem_{}": "Each circle is one test image; on the dashed line the edge branch changes nothing."}),
+    Part("Seeing inside", {
+        "figures/grad_cam_{}": "Grad-CAM on the test image at the median of EHANet's Dice: light where a layer speaks for the output.",
+        "figures/outputs_{}": "What each output of EHANet finds, from coarse to fine.",
+        "figures/gates_{}": "What EFA and AHFA let through on this image.",
+        "tables/inside_{}": ""}),
+    Part("Failures", {
+        "figures/failures_{}": "The worst test images, with what went wrong below each: the kind with the largest share of the wrong pixels.",
+        "tables/failures_{}": "", "tables/failure_kinds_{}": "",
+        "figures/failure_kinds_{}": "Wrong pixels of all test images by kind."}),
     Part("Ablations", {
         "tables/ablation_parts_{}": "", "tables/ablation_choices_{}": "",
         "figures/ablations_{}": "What each change does to the network as it is; right of the dashed line is better."}),

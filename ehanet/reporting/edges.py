@@ -1,0 +1,172 @@
+"""The study of edges: the edge branch against the label's contour, and where each method errs by the distance to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ehanet.data import Dataset
+from ehanet.metrics import edge_f1
+from ehanet.metrics.contours import error_rates, errors_by_distance
+from ehanet.metrics.regions import binarise, dice_per_image
+from ehanet.metrics.statistics import compare
+from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, places_of, read_maps, show
+from ehanet.reporting.pictures import QUANTILES, choose_by_dice
+from ehanet.reporting.results import Result, find_reference, mark_of, read_results
+from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.wording import dataset_title
+
+MODULES = ["ehanet.reporting.edges"]
+NEAR = 2  # pixels from the contour that the table calls "at the contour"
+CURVES = 5  # methods in the figure of the curve; the table has all
+LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+
+
+def edges_report(data: Dataset, reports: str | Path) -> Table:
+    """Write figures/edges_<data set> and edge_distance_<data set> and tables/edges_<data set>, from scores and stored maps; returns the table.
+
+    Raises:
+        FileNotFoundError, ValueError: scores or maps are missing or damaged; the message names the file.
+    """
+    reports = Path(reports)
+    rows = [row for row in read_results(reports, data.name) if row.frames]
+    reference, mark, title = find_reference(rows), mark_of(rows), dataset_title(data.name)
+    inputs = {"inputs": [record["id"] for row in rows for record in row.records], "data": data.manifest}
+    reach = max(6, round(data.masks.shape[1] / 8))
+    found = {row.label: _measure(reports, row, data, reach) for row in rows}
+    table = _table(data, rows, found, reference, mark)
+    write_table(table, reports / "tables", MODULES, **inputs)
+    with figure_style():
+        chosen = curve_rows(rows, reference)
+        path = reports / "figures" / f"edge_distance_{data.name}"
+        figure = _draw_curves(chosen, {row.label: found[row.label]["curve"] for row in chosen}, np.arange(-reach, reach) + 0.5,
+                              f"{title}: share of wrong pixels by distance to the label's contour, with 95 % intervals over images", mark)
+        save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **inputs), f"Errors by distance on {title}")
+        path = reports / "figures" / f"edges_{data.name}"
+        figure, images = _draw_gallery(reports, data, reference, without_iem(rows, reference), title, mark)
+        save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, images=images, **inputs), f"Edges on {title}")
+    return table
+
+
+def without_iem(rows: list[Result], reference: Result) -> Result | None:
+    """The row that differs from the reference in nothing but the edge branch, if it was run."""
+    options = {**reference.config.get("options", {}), "iem": False}
+    found = [row for row in rows if row.method == reference.method and row is not reference and row.config.get("options", {}) == options]
+    return next((row for row in found if all(row.config.get(key) == reference.config.get(key) for key in ("protocol", "encoder", "freeze_encoder"))), None)
+
+
+def curve_rows(rows: list[Result], reference: Result) -> list[Result]:
+    """The methods of the curve: the reference, the one without IEM, then other networks in the table's order."""
+    bare = without_iem(rows, reference)
+    others = [row for row in rows if row.method != reference.method and row.label == row.method]
+    return [row for row in (reference, bare, *others) if row is not None][:CURVES]
+
+
+def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
+    """Error curve (3, 2 reach), error at and away from the contour (3,) each, and edge scores (None without an edge branch), over all seeds."""
+    wrong, pixels, far, edges = 0, 0, 0, []
+    for seed in row.seeds:
+        maps = read_maps(reports, row, data, seed)
+        places = places_of(data, maps.ids)
+        labels = data.masks[places].astype(bool)
+        counts = errors_by_distance(binarise(maps.probabilities), labels, reach)
+        wrong, pixels = wrong + counts.wrong, pixels + counts.pixels
+        contoured = counts.pixels.any(axis=1)
+        errors = (binarise(maps.probabilities) != labels).sum(axis=(1, 2)) * contoured
+        near = np.abs(counts.places) < NEAR
+        size = labels[0].size * contoured
+        far = far + np.stack([errors - counts.wrong[:, near].sum(axis=1), size - counts.pixels[:, near].sum(axis=1)])
+        if maps.edges is not None:
+            edges.append(edge_f1(maps.edges, labels))
+    clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
+    return {"curve": error_rates(wrong, pixels, clusters), "far": error_rates(far[0][:, None], far[1][:, None], clusters)[:, 0],
+            "near": error_rates(wrong[:, near].sum(axis=1, keepdims=True), pixels[:, near].sum(axis=1, keepdims=True), clusters)[:, 0],
+            "edges": pd.concat(edges, axis=1).mean(axis=1) if edges else None, "without_contour": int((~contoured).sum())}
+
+
+def _table(data: Dataset, rows: list[Result], found: dict[str, dict], reference: Result, mark: str) -> Table:
+    scores = compare({row.label: row.frames for row in rows}, "boundary_f1", reference.label).set_index("method")
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("boundary_f1", "Boundary F1", "score"),
+               Column("near", f"Wrong within {NEAR} px, %", "score", 1), Column("far", "Wrong farther off, %", "score", 2),
+               Column("ods", "Edge ODS", "score"), Column("ois", "Edge OIS", "score"), Column("threshold", "Edge threshold", "score", 2)]
+    body = []
+    for row in rows:
+        mine, cells = found[row.label], scores.loc[row.label]
+        body.append({"title": look(row.label, row.method).title, "label": row.label,
+                     "boundary_f1": Score(float(cells["mean"]), float(cells["low"]), float(cells["high"]), bool(cells["bold"])),
+                     **{key: Score(*(100 * mine[key]).tolist()) for key in ("near", "far")},
+                     **({key: Score(float(mine["edges"][key])) for key in ("ods", "ois", "threshold")} if mine["edges"] is not None else {})})
+    notes = [f"Wrong: share of the pixels whose distance to the label's contour is below {NEAR} px, and of all others, with 95 % bootstrap intervals over images.",
+             "Edge ODS and OIS: F1 of the predicted edge map against the label's contour within 2 px, at the one threshold that is best for all images (given), "
+             "and at each image's best; only for networks with an edge branch. Both thresholds are chosen on these images."]
+    if count := found[reference.label]["without_contour"]:
+        notes.append(f"{count} images without an object have no contour and count in none of the shares of wrong pixels.")
+    return Table(f"edges_{data.name}", f"{dataset_title(data.name)}: edges and errors around the contour", mark, columns, body, notes)
+
+
+def _draw_curves(rows: list[Result], curves: dict[str, np.ndarray], places: np.ndarray, heading: str, mark: str) -> Figure:
+    height = 2.9
+    figure, axis = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height))
+    for number, row in enumerate(rows):
+        style = look(row.label, row.method)
+        if number and row.method == rows[0].method:
+            style = style._replace(colour=INK)  # beside EHANet's own colour
+        rate, low, high = 100 * curves[row.label]
+        axis.fill_between(places, low, high, color=style.colour, alpha=0.13, linewidth=0)
+        axis.plot(places, rate, color=style.colour, linestyle=LINES[number % len(LINES)], marker=style.marker, markersize=4 * style.scale,
+                  markevery=(number, len(rows)), label=style.title, zorder=3 + (row is rows[0]))
+    axis.axvline(0, color=INK, linewidth=0.8)
+    axis.set(xlabel="distance to the label's contour, px", ylabel="wrong pixels, %", xlim=(places[0], places[-1]))
+    axis.set_ylim(bottom=0)
+    axis.text(-0.15, 0.98, "inside: missed ", transform=axis.get_xaxis_transform(), ha="right", va="top", fontsize=7, color=MUTED)
+    axis.text(0.15, 0.98, " outside: spurious", transform=axis.get_xaxis_transform(), ha="left", va="top", fontsize=7, color=MUTED)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.5, color=MUTED)
+    stamp(figure, mark)
+    return figure
+
+
+def _draw_gallery(reports: Path, data: Dataset, reference: Result, bare: Result | None, title: str, mark: str) -> tuple[Figure, list[str]]:
+    """Rows: test images by the reference's Dice; columns: contours with and without IEM, the edge map, the edge map with the label's contour."""
+    maps = read_maps(reports, reference, data)
+    labels = data.masks[places_of(data, maps.ids)].astype(bool)
+    chosen = choose_by_dice(dice_per_image(maps.probabilities, labels), labels)
+    shown = [maps.ids[index] for index in chosen]
+    places = places_of(data, shown)
+    methods = [(reference, maps)] + ([(bare, read_maps(reports, bare, data))] if bare else [])
+    names = ["image", *(look(row.label, row.method).title.replace(", ", ",\n") for row, _ in methods)]
+    names += ["predicted edge", "predicted edge and\nlabel's contour"] if maps.edges is not None else []
+    heading = f"{title}: contours and edges, test images at the quartiles of {names[1]}'s Dice, seed {reference.seeds[0]}"
+    figure, axes = picture_grid(len(chosen), len(names), heading, mark, names)
+    for axis_row, index, place, name in zip(axes, chosen, places, QUANTILES):
+        truth = data.masks[place].astype(bool)
+        show(axis_row[0], data.images[place])
+        name_row(axis_row[0], name if len(chosen) == len(QUANTILES) else "")
+        for axis, (row, own) in zip(axis_row[1:], methods):
+            at = own.ids.index(data.ids[place])
+            show(axis, data.images[place], f"boundary F1 {_boundary_f1(row, data.ids[place]):.2f}")
+            draw_contour(axis, truth, TRUTH)
+            draw_contour(axis, binarise(own.probabilities[at:at + 1])[0], PREDICTION)
+        if maps.edges is not None:
+            for axis in axis_row[-2:]:
+                show(axis, maps.edges[index], cmap="gray_r", vmin=0, vmax=1)
+            axis_row[-2].set_xlabel(f"largest {maps.edges[index].max():.2f}", fontsize=6.2, labelpad=2)
+            draw_contour(axis_row[-1], truth, {"color": VERMILLION, "linestyle": "-", "linewidth": 0.9}, halo=False)
+    handles = contour_legend("prediction")
+    if maps.edges is not None:
+        handles += [Line2D([], [], color=VERMILLION, linewidth=0.9, label="label's contour"),
+                    Line2D([], [], color=INK, marker="s", linestyle="", label="edge probability 1 (white: 0)")]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, borderaxespad=0.2)
+    return figure, shown
+
+
+def _boundary_f1(row: Result, image: str) -> float:
+    frame = row.frames[0]
+    return float(frame.loc[frame["image"] == image, "boundary_f1"].iloc[0])

@@ -1,0 +1,135 @@
+"""The studies of edges and of failures: what their tables say is what their inputs hold, and their figures carry records and marks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.metrics import edge_f1
+from ehanet.metrics.distances import surface
+from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from ehanet.records import read_record
+from ehanet.reporting import edges_report, failures_report, iem_report
+from ehanet.reporting.edges import curve_rows, without_iem
+from ehanet.reporting.iem import image_counts
+from ehanet.reporting.results import find_reference, read_results
+from ehanet.reporting.tables import read_table
+
+METHODS = {"ehanet": 0.1, "ehanet-no-iem": 0.25, "ehanet-no-efa": 0.2, "unet-32": 0.3}
+
+
+def make_study(root, name="phantom-polyp"):
+    """Reports of four methods; EHANet's rows have an edge map, one has no IEM, one no EFA."""
+    data = make_dataset(name)
+    reports = make_reports(root, data, METHODS)
+    for label in METHODS:
+        path = reports / f"scores/{name}/{label}__seed0.json"
+        record = json.loads(path.read_text())
+        part = label.removeprefix("ehanet-no-")
+        record["config"]["options"] = {part: False} if part != label else {}
+        path.write_text(json.dumps(record))
+    path = predictions_path(reports, name, "ehanet", 0)
+    maps = read_predictions(path)
+    edges = np.stack([surface(mask.astype(bool)) for mask in data.masks[data.splits["test"]]]) * 0.8 + 0.1
+    write_predictions(path, Predictions(maps.ids, maps.probabilities, edges, maps.run))
+    return data, reports
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    data, reports = make_study(tmp_path_factory.mktemp("study"))
+    edges_report(data, reports)
+    iem_report(data, reports)
+    failures_report(data, reports)
+    return data, reports
+
+
+def test_edge_table_says_what_the_maps_hold(made):
+    data, reports = made
+    rows = {row["label"]: row for row in read_table(reports / "tables/edges_phantom-polyp.csv").rows}
+    assert list(rows) == list(METHODS)
+    maps = read_predictions(predictions_path(reports, data.name, "ehanet", 0))
+    expected = edge_f1(maps.edges, data.masks[data.splits["test"]])
+    assert rows["ehanet"]["ods"].mean == pytest.approx(expected["ods"], abs=1e-5) and expected["ods"] == 1
+    assert rows["unet-32"]["ods"] is None and rows["ehanet-no-iem"]["ois"] is None
+    for label, row in rows.items():
+        probabilities = read_predictions(predictions_path(reports, data.name, label, 0)).probabilities
+        labels = data.masks[data.splits["test"]].astype(bool)
+        wrong = ((probabilities > 0.5) != labels)[labels.any(axis=(1, 2))]
+        assert row["near"].low <= row["near"].mean <= row["near"].high
+        assert min(row["near"].mean, row["far"].mean) < 100 * wrong.mean() < max(row["near"].mean, row["far"].mean)
+    assert rows["ehanet"]["near"].mean < rows["unet-32"]["near"].mean
+
+
+def test_the_pair_differs_in_iem_alone(made):
+    _, reports = made
+    rows = read_results(reports, "phantom-polyp")
+    reference = find_reference(rows)
+    assert without_iem(rows, reference).label == "ehanet-no-iem"
+    assert [row.label for row in curve_rows(rows, reference)] == ["ehanet", "ehanet-no-iem", "unet-32"]
+    assert without_iem([row for row in rows if row.label != "ehanet-no-iem"], reference) is None
+
+
+def test_iem_table_counts_images_and_pairs_them(made):
+    _, reports = made
+    table = read_table(reports / "tables/iem_phantom-polyp.csv")
+    rows = {row["key"]: row for row in table.rows}
+    frames = {row.label: row.frames[0] for row in read_results(reports, "phantom-polyp")}
+    for score, sign in (("boundary_f1", 1), ("hd95", -1)):
+        gain = frames["ehanet"][score].to_numpy() - frames["ehanet-no-iem"][score].to_numpy()
+        assert rows[score]["difference"].mean == pytest.approx(gain.mean(), rel=1e-4)
+        assert rows[score]["better"] == (sign * gain > 1e-9).sum() and rows[score]["better"] + rows[score]["worse"] + rows[score]["equal"] == len(gain)
+    assert "Boundary F1 (better with IEM)" in " ".join(table.notes)
+
+
+def test_better_is_lower_for_a_distance():
+    without, with_iem = np.array([5.0, 2.0, 1.0, np.nan]), np.array([4.0, 3.0, 1.0, 1.0])
+    assert image_counts(without, with_iem, lower=True) == (1, 1, 1)
+    assert image_counts(np.array([0.1, 0.5]), np.array([0.2, 0.6]), lower=False) == (2, 0, 0)
+
+
+def test_without_the_pair_nothing_is_written(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1, "unet-32": 0.3})
+    assert iem_report(data, reports) is None and not (reports / "tables").exists()
+
+
+def test_figures_carry_record_and_mark(made):
+    _, reports = made
+    names = {path.stem for path in (reports / "figures").glob("*.png")}
+    assert names == {f"{name}_phantom-polyp" for name in ("edges", "edge_distance", "iem", "failures", "failure_kinds")}
+    for name in names:
+        record = read_record(reports / f"figures/{name}.json")
+        with Image.open(reports / f"figures/{name}.png") as image:
+            assert image.info["Record"] == record["id"] and record["mark"] == "phantom data"
+        assert (reports / f"figures/{name}.pdf").stat().st_size < 1_500_000
+
+
+def test_the_worst_images_and_what_went_wrong(made):
+    data, reports = made
+    rows = read_table(reports / "tables/failures_phantom-polyp.csv").rows
+    frame = next(row for row in read_results(reports, data.name) if row.label == "ehanet").frames[0]
+    assert [row["image"] for row in rows] == frame.sort_values("dice", kind="stable")["image"].head(len(rows)).tolist()
+    lost = frame.loc[frame["pred_empty"] & ~frame["gt_empty"], "image"].tolist()
+    assert all(row["kind"] == "missed" and row["missed"].mean == 100 for row in rows if row["image"] in lost)
+    for row in rows:
+        assert row["missed"].mean + row["spurious"].mean + row["boundary"].mean == pytest.approx(100, abs=0.01)
+
+
+def test_every_image_of_every_method_has_one_kind(made):
+    data, reports = made
+    rows = read_table(reports / "tables/failure_kinds_phantom-polyp.csv").rows
+    assert [row["label"] for row in rows] == list(METHODS)
+    for row in rows:
+        assert row["images_missed"] + row["images_spurious"] + row["images_boundary"] + row["images_none"] == len(data.splits["test"])
+
+
+@pytest.mark.parametrize("study", [edges_report, failures_report])
+def test_maps_of_other_images_are_refused(made, study):
+    _, reports = made
+    with pytest.raises(ValueError, match="was made from other images"):
+        study(make_dataset(count=24), reports)
