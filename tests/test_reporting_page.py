@@ -146,16 +146,16 @@ def test_a_study_appears_under_its_heading_and_a_file_of_no_heading_under_furthe
 
     folder = tmp_path / "reports"
     shutil.copytree(reports, folder)
-    for name in ("edges_phantom-polyp", "elsewhere"):
+    for name in ("novel_phantom-polyp", "elsewhere"):
         shutil.copy(folder / "figures/scores_phantom-polyp.png", folder / f"figures/{name}.png")
-    (folder / "notebooks/06_edges__phantom-polyp.ipynb").write_text("{}")
-    monkeypatch.setattr(sections, "PARTS", [*sections.PARTS, sections.Part("Edges", {"tables/edges_{}": "", "figures/edges_{}": "An edge."})])
+    (folder / "notebooks/06_novel__phantom-polyp.ipynb").write_text("{}")
+    monkeypatch.setattr(sections, "PARTS", [*sections.PARTS, sections.Part("Novel", {"tables/novel_{}": "", "figures/novel_{}": "A novelty."})])
     text = report_page(folder).read_text()
     page = Page(text)
     order = [head[1] for head in page.headings]
-    assert order.count("Edges") == 1 and order.index("Phantom polyps") < order.index("Edges") < order.index("Further tables and figures")
-    assert text.count('src="figures/edges_phantom-polyp.png"') == text.count('src="figures/elsewhere.png"') == 1
-    assert page.references.count("notebooks/06_edges__phantom-polyp.ipynb") == 1
+    assert order.count("Novel") == 1 and order.index("Phantom polyps") < order.index("Novel") < order.index("Further tables and figures")
+    assert text.count('src="figures/novel_phantom-polyp.png"') == text.count('src="figures/elsewhere.png"') == 1
+    assert page.references.count("notebooks/06_novel__phantom-polyp.ipynb") == 1
 
 
 def test_a_training_whose_record_is_missing_is_known_by_its_scores(reports, tmp_path):
