@@ -110,11 +110,11 @@ def _images(model: nn.Module, batch: int, size: int) -> torch.Tensor:
 
 
 def _rates(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> dict[int, float]:
-    """Batch -> images a second of inference, from batch 1 up, until a larger batch is not faster."""
+    """Batch -> images a second of inference, from batch 1 up, until a larger batch is not faster or would take longer than SECONDS."""
     rates: dict[int, float] = {}
     for batch in BATCHES:
         last = list(rates.values())[-2:]
-        if len(last) == 2 and last[1] < GAIN * last[0]:
+        if (len(last) == 2 and last[1] < GAIN * last[0]) or (last and batch / last[-1] > SECONDS):
             break
         rates[batch] = _rate(model, batch, size, device, dtype)
     return rates

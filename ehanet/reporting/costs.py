@@ -73,7 +73,7 @@ def _table(dataset: str, rows: list[Result], costs: dict[str, dict]) -> Table:
                      "rate_best": f"{cost['rate_best']:.1f}", "mark": mark_of(rows)})
     notes = ["Parameters: those that receive a gradient. GMAC: one image of 256 × 256 pixels; convolutions, linear layers and attention products.",
              f"Speed: inference at {side} × {side} pixels in {precision} on {device}, all rows in one run, one after another; best: the batch of 1, 4, 16 or 64"
-             " with most images a second, larger ones tried while that helps. Memory: peak of a training step of 4 images of that size, network included,"
+             " with most images a second, larger ones tried while that helps and a batch takes less than a second. Memory: peak of a training step of 4 images of that size, network included,"
              " without the optimizer's state.", *deviations(rows)]
     return Table(f"cost_{dataset}", f"{dataset_title(dataset)}: cost of the networks, measured on {device}", mark_of(rows), columns, body, notes)
 
