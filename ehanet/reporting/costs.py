@@ -41,7 +41,7 @@ def cost_report(reports: str | Path, dataset: str, measured: list[dict]) -> Tabl
     rows = read_results(reports, dataset)
     scored = [row for row in rows if row.frames]
     costs = {cost["label"]: cost for cost in measured}
-    sources = {"inputs": [record["id"] for row in scored for record in row.records], "measured": measured}
+    sources = {"inputs": [record["id"] for row in scored for record in row.records], "about": {"measured": measured}}
     table = _table(dataset, rows, costs)
     write_table(table, reports / "tables", MODULES, **sources)
     drawn = [row for row in scored if "gmac" in costs.get(row.label, {})]
