@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 OTHERS = """other commands (each takes --help):
-  python -m ehanet.data        import data sets and say what is in them
-  python -m ehanet.steps       run one step notebook with parameters
-  python -m ehanet.reporting   the report page of a profile, from its files
-  make help                    the whole pipeline: make paper, make test, ...
+  python -m ehanet.data              import data sets and say what is in them
+  python -m ehanet.steps             run one step notebook with parameters
+  python -m ehanet.reporting         the report page of a profile, from its files
+  python -m ehanet.reporting.trace   what made a number of a report
+  make help                          the whole pipeline: make paper, make test, ...
 """
 CHECKPOINT = "a .safetensors file, the best.pt of a run, or its folder (default: the shipped ehanet-universal)"
 
