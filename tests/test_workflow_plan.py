@@ -219,6 +219,15 @@ def test_snakemake_runs_the_very_same_steps(copy):
     assert snakemake() == set(reasons)
 
 
+@pytest.mark.parametrize("years", [-20, 20])
+def test_a_clock_that_changes_runs_nothing(copy, years):
+    write_plan("runs/two/plan.json", load_profile("two"), copy.steps)
+    for place, path in enumerate(sorted(path for name in ("reports", "runs", "ehanet", "notebooks") for path in Path(name).rglob("*") if path.is_file())):
+        moment = path.stat().st_mtime + years * 3e7 * (place % 3)
+        os.utime(path, (moment, moment))
+    assert copy.reasons() == {} and snakemake() == set()
+
+
 def test_code_that_changed_after_planning_stops_the_step(copy, capsys):
     write_plan("runs/two/plan.json", load_profile("two"), copy.steps)
     stamp = Path(copy.steps["compare/phantom-polyp"].stamp)

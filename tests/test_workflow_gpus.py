@@ -1,0 +1,46 @@
+"""One training a GPU: counted by a nvidia-smi of our own, shared out by locks that end with their holder."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from workflow.gpus import find_gpus, one_gpu
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: Test card (UUID: GPU-1)'\necho 'GPU 1: Test card (UUID: GPU-2)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+
+def test_gpus_are_counted_and_an_allowed_list_counts_more(two_gpus, monkeypatch):
+    assert find_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert find_gpus() == ["3", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_gpus() == []
+
+
+def test_two_trainings_take_two_gpus_and_a_killed_one_gives_its_own_back(two_gpus):
+    code = "import time\nfrom workflow.gpus import one_gpu\nwith one_gpu() as gpu: print(gpu, flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "0\n"
+    with one_gpu() as gpu:
+        assert gpu == os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    other.kill()
+    other.wait()
+    with one_gpu() as gpu:
+        assert gpu == "0"
