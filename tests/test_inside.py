@@ -29,7 +29,8 @@ def seen(tmp_path_factory):
         config = RunConfig(method=method, size=32, **options)
         folder = root / method / "seed0"
         save_checkpoint(folder / "best.pt", {"config": config.to_dict(), "model": build_model(method, **options).state_dict()})
-        write_record(folder / "record.json", "run", config=config.to_dict(), seed=0)
+        write_record(folder / "record.json", "run", config=config.to_dict(), seed=0, data=data.manifest, device={"type": "cpu", "name": "Test processor", "threads": 1},
+                     precision="float32", seconds=1.0, steps=1, peak_memory_bytes=1, encoder="none", best={"epoch": 1, "val_dice": 0.5}, warnings=[])
     return root, data, look_inside(data, root, ROWS, images=6)
 
 

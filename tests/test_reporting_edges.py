@@ -12,6 +12,7 @@ from reporting_inputs import make_dataset, make_reports
 from ehanet.metrics import edge_f1
 from ehanet.metrics.distances import surface
 from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import edges_report, failures_report, iem_report
 from ehanet.reporting.edges import curve_rows, without_iem
@@ -31,7 +32,7 @@ def make_study(root, name="phantom-polyp"):
         record = json.loads(path.read_text())
         part = label.removeprefix("ehanet-no-")
         record["config"]["options"] = {part: False} if part != label else {}
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(record | {"id": record_id(record)}))
     path = predictions_path(reports, name, "ehanet", 0)
     maps = read_predictions(path)
     edges = np.stack([surface(mask.astype(bool)) for mask in data.masks[data.splits["test"]]]) * 0.8 + 0.1
