@@ -101,7 +101,7 @@ class _Trainer:
         if not self.config.epoch_images:
             return random.permutation(train)
         sizes = self.dataset.manifest.get("parts", {self.dataset.name: len(self.dataset.ids)})
-        return balanced_draw(train, list(sizes.values()), self.config.epoch_images, random)
+        return balanced_draw(train, sizes, self.config.epoch_images, random)
 
     def resume(self) -> None:
         """Go on from last.pt where there is one of the same configuration; else start and write the configuration."""

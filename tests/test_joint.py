@@ -47,13 +47,19 @@ def test_a_split_file_for_a_union_is_refused(tmp_path):
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(2, 90), st.integers(0, 9))
 def test_a_balanced_draw(sizes, count, seed):
     indices = np.arange(sum(sizes))
-    drawn = balanced_draw(indices, sizes, count, np.random.default_rng(seed))
+    parts = {f"set {number}": size for number, size in enumerate(sizes)}
+    drawn = balanced_draw(indices, parts, count, np.random.default_rng(seed))
     share = max(1, round(count / len(sizes)))
     for low, size in zip(np.cumsum([0, *sizes]), sizes):
         part = drawn[(drawn >= low) & (drawn < low + size)]
         repeats = np.unique(part, return_counts=True)[1]
         assert len(part) == share and repeats.max() <= -(-share // size)
-    np.testing.assert_array_equal(drawn, balanced_draw(indices, sizes, count, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(drawn, balanced_draw(indices, parts, count, np.random.default_rng(seed)))
+
+
+def test_phantoms_beside_real_images_give_a_quarter():
+    drawn = balanced_draw(np.arange(30), {"lgg": 10, "phantom-polyp": 10, "kvasir-seg": 10}, 9, np.random.default_rng(0))
+    assert [int(((drawn >= low) & (drawn < low + 10)).sum()) for low in (0, 10, 20)] == [4, 1, 4]
 
 
 SHORT = RunConfig(method="unet-32", dataset="universal-phantoms", size=32, epochs=2, batch_size=8, epoch_images=16, ema=0.9, learning_rate=1e-3, augmentation="none")
