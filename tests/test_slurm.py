@@ -83,7 +83,7 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 def test_the_smoke_profile_runs_as_jobs(slurm, tmp_path):
     for name in ("ehanet", "workflow", "notebooks", "config"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-    options = "--slurm-status-command squeue --seconds-between-status-checks 5 --set-threads train=1 --set-resources train:gpu=0 evaluate:gpu=0 " + " ".join(
+    options = "--slurm-keep-successful-logs --slurm-status-command squeue --seconds-between-status-checks 5 --set-threads train=1 --set-resources train:gpu=0 evaluate:gpu=0 " + " ".join(
         f"{kind}:mem_mb=2000" for kind in ("data", "train", "evaluate", "compare", "pictures", "report"))
     command = [sys.executable, "-m", "workflow.paper", "run", "--profile", "smoke", "--executor", "slurm", "--partition", "all", "--slurm", options]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
