@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ehanet.losses import StructureLoss, lovasz_softmax, structure_loss
 from ehanet.models import build_loss, build_model, hiformer, list_models
+from ehanet.models.registry import method
 from ehanet.models.controls import Control, dilate_last_level
 from ehanet.models.encoders import build_encoder
 from ehanet.models.pranet import ReverseAttention
@@ -20,7 +21,7 @@ COST = {
     "mobilevit-unet": (None, 4.84), "mobilevit-unetpp": (None, 9.47), "mobilevit-fpn": (None, 4.06),
     "mobilevit-deeplabv3plus": (None, 3.09), "resnet34-unet": (None, 7.81),
 }
-MODELS = list_models()
+MODELS = [name for name in list_models() if method(name).build.__module__.startswith("ehanet.")]  # not those of other test files
 SIDES = {"pranet": 3, "cfanet": 2}
 FREE_ENCODER = ["lanet", "pranet", "cfanet", "mobilevit-unet", "mobilevit-unetpp", "mobilevit-fpn", "mobilevit-deeplabv3plus"]
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.record_schema import record_id
 from ehanet.reporting.claims import ROBUST, decide, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
 from ehanet.reporting.tables import read_table
@@ -49,7 +50,7 @@ def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     record = reports / "scores/kvasir-seg/unet__seed0.json"
     content = json.loads(record.read_text())
     content["config"]["size"] = 512
-    record.write_text(json.dumps(content))
+    record.write_text(json.dumps(content | {"id": record_id(content)}))
     rows = write_claims(reports).rows  # LANet is none of the paper's compared methods
     assert {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
 
@@ -60,12 +61,12 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
         record = reports / f"scores/kvasir-seg/ehanet-no-iem__seed{seed}.json"
         content = json.loads(record.read_text())
         content["config"]["options"] = {"iem": False}
-        record.write_text(json.dumps(content))
+        record.write_text(json.dumps(content | {"id": record_id(content)}))
         for label in ("ehanet", "unet"):
             other = reports / f"scores/kvasir-seg/{label}__seed{seed}.json"
             content = json.loads(other.read_text())
             content["config"]["options"] = {}
-            other.write_text(json.dumps(content))
+            other.write_text(json.dumps(content | {"id": record_id(content)}))
     rows = [{"method": label, "label": label, "seed": seed, "corruption": "blur", "severity": severity, "image": f"image{index}", "group": f"image{index}",
              "dice": (0.5 if label == "ehanet" else 0.8) + 0.002 * index - 0.05 * severity}
             for label in ("ehanet", "unet") for seed in (0, 1, 2) for severity in (0, 1, 2) for index in range(12)]

@@ -14,7 +14,7 @@ from ehanet.data import Dataset
 from ehanet.metrics.contours import KINDS, error_kinds, kind_shares, main_kind
 from ehanet.metrics.regions import binarise
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, picture_grid, places_of, read_maps, show
+from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, picture_grid, places_of, read_maps, shortened, show
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import BACKGROUND, FOUND, INK, MISSED, MUTED, PURPLE, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
@@ -120,7 +120,7 @@ def _draw_atlas(data: Dataset, table: Table, masks: dict[str, np.ndarray], headi
         kinds = error_kinds(prediction, truth)
         above.set_visible(True)
         below.set_visible(True)
-        show(above, data.images[places_of(data, [row["image"]])[0]], f"{row['rank']}. {_shortened(row['image'])}\nDice {row['dice'].mean:.2f}")
+        show(above, data.images[places_of(data, [row["image"]])[0]], f"{row['rank']}. {shortened(row['image'])}\nDice {row['dice'].mean:.2f}")
         draw_contour(above, truth, TRUTH)
         draw_contour(above, prediction, PREDICTION)
         share = f" {row[row['kind']].mean:.0f} %" if row["kind"] in KINDS else ""
@@ -130,10 +130,6 @@ def _draw_atlas(data: Dataset, table: Table, masks: dict[str, np.ndarray], headi
     handles += [Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()] + [Line2D([], [], color=INK, linewidth=0.8, label="label's contour")]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=6.8, handlelength=1.6, columnspacing=1.3, borderaxespad=0.2)
     return figure
-
-
-def _shortened(name: str, longest: int = 20) -> str:
-    return name if len(name) <= longest else f"{name[:longest - 1]}…"
 
 
 def _draw_kinds(table: Table, heading: str, mark: str) -> Figure:

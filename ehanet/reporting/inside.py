@@ -12,7 +12,7 @@ from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise
 from ehanet.metrics.resampling import bootstrap_means
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, show
+from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, shortened, show
 from ehanet.reporting.results import ABSENT, mark_of_manifest
 from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
@@ -42,10 +42,10 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
     write_table(table, reports / "tables", MODULES, **fields)
     place = data.ids.index(seen.image)
     image, truth = data.images[place], data.masks[place].astype(bool)
-    name = look(seen.label, seen.method).title
-    figures = {"grad_cam": (_draw_cams, f"{title}, {seen.image}: Grad-CAM, where a layer holds evidence for the output"),
-               "outputs": (_draw_outputs, f"{title}, {seen.image}: outputs of {name} from coarse to fine, probability from 0 (black) to 1 (white)"),
-               "gates": (_draw_gates, f"{title}, {seen.image}: gates of {name}")}
+    name, shown = look(seen.label, seen.method).title, shortened(seen.image)
+    figures = {"grad_cam": (_draw_cams, f"{title}, {shown}: Grad-CAM, where a layer holds evidence for the output"),
+               "outputs": (_draw_outputs, f"{title}, {shown}: outputs of {name} from coarse to fine, probability from 0 (black) to 1 (white)"),
+               "gates": (_draw_gates, f"{title}, {shown}: gates of {name}")}
     with figure_style():
         for kind, (draw, heading) in figures.items():
             path = reports / "figures" / f"{kind}_{data.name}"
@@ -100,7 +100,7 @@ def _draw_cams(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark: s
     labels = list(dict.fromkeys(cam.label for cam in seen.cams))
     rows = [[cam for cam in seen.cams if cam.label == label] for label in labels]
     wide = max(len(labels), len(seen.own)) + 1
-    figure, axes = picture_grid(3, wide, heading, mark, ["image and truth", *(look(own[0].label, own[0].method).title.replace(" + ", " +\n").replace(" (", "\n(").replace(", ", ",\n") for own in rows)],
+    figure, axes = picture_grid(3, wide, heading, mark, ["image and truth", *(_wrapped(look(own[0].label, own[0].method).title) for own in rows)],
                                 margin=0.7, line=0.3, foot=0.46)
     for axis in axes.ravel():
         axis.set_visible(False)
@@ -109,7 +109,7 @@ def _draw_cams(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark: s
         axis.set_visible(True)
         show(axis, image)
         draw_contour(axis, truth, TRUTH)
-        name_row(axis, ("deepest\nmap", "last map\nbefore\nthe head", f"{look(seen.label, seen.method).title},\nby output")[band])
+        name_row(axis, ("deepest\nmap", "last map\nbefore\nthe head", f"{_wrapped(look(seen.label, seen.method).title)},\nby output")[band])
     for column, own in enumerate(rows, start=1):
         for band, cam in enumerate(own):
             _draw_cam(axes[band, column], image, truth, cam, f"{_short(cam.layer)}\nstride {cam.stride}")
@@ -124,6 +124,11 @@ def _draw_cam(axis, image: np.ndarray, truth: np.ndarray, cam, below: str) -> No
     axis.set_visible(True)
     show(axis, blend(image, cam.cam), below if cam.cam.any() else f"{below.splitlines()[0]}\nno evidence")
     draw_contour(axis, truth, TRUTH | {"linewidth": 0.8})
+
+
+def _wrapped(title: str) -> str:
+    """A method's title on short lines."""
+    return title.replace(" + ", " +\n").replace(" (", "\n(").replace(", ", ",\n")
 
 
 def _short(layer: str, longest: int = 20) -> str:

@@ -88,6 +88,11 @@ def show(axis: Axes, picture: np.ndarray, below: str = "", **options) -> None:
     axis.text(0.5, -0.03, below, transform=axis.transAxes, ha="center", va="top", fontsize=6.2, color=INK)
 
 
+def shortened(name: str, longest: int = 20) -> str:
+    """An image's name as a caption has room for it."""
+    return name if len(name) <= longest else f"{name[:longest - 1]}…"
+
+
 def name_row(axis: Axes, text: str) -> None:
     """Text at the left of a row of pictures."""
     axis.text(-0.06, 0.5, text, transform=axis.transAxes, ha="right", va="center", fontsize=6.5, color=MUTED)
