@@ -86,7 +86,7 @@ lab: $(ENVIRONMENT)
 
 # Files in parallel on one thread each: threads of several processes that wait for each other on few cores crawl.
 test: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope -m "not slow" tests --ignore=tests/browser \
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder -m "not slow" tests --ignore=tests/browser \
 		$(if $(NOTEBOOKS),--nbval --nbval-sanitize-with notebooks/sanitise.cfg $(NOTEBOOKS))
 
 test-slow: $(ENVIRONMENT)

@@ -31,3 +31,8 @@ def fresh_cache(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "fresh-cache"
     monkeypatch.setenv("EHANET_CACHE", str(folder))
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """The file that takes minutes first, so that it does not begin when the others are done."""
+    items.sort(key=lambda item: "test_workflow_smoke.py" not in item.nodeid)
