@@ -41,6 +41,7 @@ help:
 	@echo "make test-browser the first notebook in a real browser (Chromium and chromedriver; skipped where there is none)"
 	@echo "make test-slurm   the smoke profile on a one-node Slurm of this machine (packages slurm-wlm and munge; root)"
 	@echo "make walkthroughs execute the notebooks in place; each is replaced only if all its cells ran"
+	@echo "make docs         pages of the public functions, from their docstrings, into docs/api/index.html"
 	@echo "make mutants      break the code on purpose and see the tests turn red"
 	@echo "make wheelhouse   packages for an installation without a network; copy the folder wheelhouse beside the Makefile there"
 	@echo "make lock         resolve requirements.lock again from pyproject.toml"
@@ -103,6 +104,9 @@ walkthroughs: $(ENVIRONMENT)
 test-slurm: $(ENVIRONMENT) $(SLURM_PLUGINS)
 	EHANET_TEST_SLURM=1 $(PY) -m pytest -rs -s tests/test_slurm.py
 
+docs: $(ENVIRONMENT)
+	$(PY) -m workflow.docs
+
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
 
@@ -120,4 +124,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs docs mutants wheelhouse lock clean

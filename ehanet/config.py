@@ -135,7 +135,7 @@ def _check_type(name: str, value, annotation: str) -> None:
 
 
 def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
-    """The file itself, or the file of that name below ``folder``, so that configurations need no machine's paths.
+    """The file ``path`` itself, or the file of that name below ``folder``, so that configurations need no machine's paths.
 
     Args:
         folder: default: what the environment variable EHANET_WEIGHTS names.

@@ -63,6 +63,7 @@ def grad_cam(model: nn.Module, image, layer: str, output: str = "final") -> np.n
     All zeros says that no part of the map speaks for the output. A layer that runs several times counts at its last run.
 
     Args:
+        image: (H, W, 3), uint8 or floating in [0, 1], or a path.
         layer: one of :func:`layer_names`.
         output: "final", a side output "s1" (coarsest), "s2", ..., or "edge".
 
@@ -106,20 +107,20 @@ def grad_cam(model: nn.Module, image, layer: str, output: str = "final") -> np.n
 
 
 def output_maps(model: nn.Module, image) -> dict[str, np.ndarray]:
-    """Probabilities of every output, (H, W) float32: side outputs "s1", "s2", ... from coarse to fine, "final", and "edge" where there is one."""
+    """Probabilities of every output for an image (H, W, 3), (H, W) float32: side outputs "s1", "s2", ... from coarse to fine, "final", and "edge" where there is one."""
     out, shape = _run(model, image, {})
     return {name: _to_image(logit.float().sigmoid(), shape) for name, logit in _logits(out).items()}
 
 
 def efa_gates(model: nn.Module, image) -> list[tuple[np.ndarray, np.ndarray]]:
-    """EFA's gates from shallow to deep: channel gate (C,) and spatial gate (h, w) of each, float32 in (0, 1); empty in a network without EFA."""
+    """EFA's gates for an image (H, W, 3), from shallow to deep: channel gate (C,) and spatial gate (h, w) of each, float32 in (0, 1); empty in a network without EFA."""
     seen: list = []
     _run(model, image, {module: lambda efa, inputs, output: seen.append(efa.gates(*inputs)) for module in model.modules() if isinstance(module, EFA)})
     return [(_array(channel).reshape(-1), _array(spatial)[0, 0]) for channel, spatial in seen]
 
 
 def ahfa_gates(model: nn.Module, image) -> list[np.ndarray]:
-    """The gate of each AHFA's side output from coarse (s1) to fine (s4): (c,) float32 in (0, 1); empty in a network without AHFA."""
+    """The gate of each AHFA's side output for an image (H, W, 3), from coarse (s1) to fine (s4): (c,) float32 in (0, 1); empty in a network without AHFA."""
     seen: list = []
     _run(model, image, {module.gate: lambda gate, inputs, output: seen.append(output) for module in model.modules() if isinstance(module, AHFA)})
     return [_array(gate).reshape(-1) for gate in seen]

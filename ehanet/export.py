@@ -32,7 +32,7 @@ class _Maps(nn.Module):
 
 
 def output_names(model: nn.Module, size: int = 64) -> list[str]:
-    """The names of the exported outputs: probability, edge where there is one, then side1 (coarsest) and so on."""
+    """The names of the exported outputs for images of ``size`` pixels: probability, edge where there is one, then side1 (coarsest) and so on."""
     with torch.no_grad():
         out = model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
     return ["probability", *(["edge"] if out.edge is not None else []), *(f"side{number}" for number in range(1, len(out.sides) + 1))]
@@ -71,6 +71,11 @@ def export_onnx(model: nn.Module, path: str | Path, size: int | None = None) -> 
 
 def compare_onnx(model: nn.Module, path: str | Path, size: int, seed: int = 0) -> float:
     """Largest difference of a probability between PyTorch and ONNX Runtime over batches of one and three random images.
+
+    Args:
+        path: of the ONNX file.
+        size: side of the images in pixels.
+        seed: of the images.
 
     Raises:
         ValueError: it is above 1e-4, or not a number.

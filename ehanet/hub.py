@@ -53,7 +53,7 @@ def find_checkpoint(path: str | Path | None = None) -> Path:
 
 
 def load_checkpoint_model(path: str | Path | None = None) -> nn.Module:
-    """The network of :func:`find_checkpoint`, in evaluation mode on the CPU, ready for ``ehanet.predict``.
+    """The network of ``find_checkpoint(path)``, in evaluation mode on the CPU, ready for ``ehanet.predict``.
 
     A run's best.pt may hold any method of the suite; a .safetensors file holds an EHANet.
 
@@ -99,7 +99,11 @@ def publish_run(run_dir: str | Path, target: str | Path, scores: Iterable[str | 
 
 def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterable[str] = (), recipe: Mapping[str, str] = {},
                  notes: Iterable[str] = ()) -> dict:
-    """What a checkpoint says about itself: run, data, scores, failures, recipe; every number from the record and the CSVs."""
+    """What a checkpoint says about itself: run, data, scores, failures, recipe; every number from the record and the CSVs.
+
+    Args:
+        record: of the run. scores, trained_on, recipe, notes: as in :func:`publish_run`.
+    """
     tested = [_read_scored(Path(path), record) for path in scores]
     names = list(trained_on) or [Path(record["config"]["dataset"]).name]
     manifests = {manifest["name"]: manifest for manifest, _ in tested}

@@ -28,6 +28,7 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int =
             floating point in [0, 1]; an alpha channel is passed over.
         size: side in pixels to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
+        batch_size: images that are predicted at once.
         flips: average over the four flips of each image (test-time augmentation).
 
     Returns:

@@ -14,7 +14,13 @@ from torch import Tensor
 
 
 class LossTerms(NamedTuple):
-    """``total`` is what is minimised; ``edge`` and ``regions`` (one a region output) are its parts, for the eye."""
+    """A loss and its parts, each a tensor of no dimension.
+
+    Attributes:
+        total: what is minimised.
+        edge: its edge term, or None.
+        regions: its terms for the region outputs, the last for the final logit.
+    """
 
     total: Tensor
     edge: Tensor | None
@@ -24,7 +30,7 @@ class LossTerms(NamedTuple):
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Lovasz-softmax over the whole batch, averaged over the classes present in the labels.
 
-    For class c with errors e = |1[y = c] - p_c| sorted in descending order, the loss is <e, grad>, where grad are the
+    For class c with errors e = |1[y = c] - p_c| sorted in descending order, the loss is ``<e, grad>``, where grad are the
     increments of the Jaccard loss along the sorting (Berman, Triki, Blaschko, CVPR 2018, equations 8, 9 and 11).
 
     Args:
@@ -73,6 +79,9 @@ def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     Args:
         logits: (B, 1, H, W).
         mask: (B, 1, H, W), 0 or 1.
+
+    Raises:
+        ValueError: different shapes.
     """
     if logits.shape != mask.shape:
         raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
@@ -96,6 +105,9 @@ def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
     Args:
         logits: (B, 1, H, W).
         mask: (B, 1, H, W), 0 or 1.
+
+    Raises:
+        ValueError: different shapes.
     """
     if logits.shape != mask.shape:
         raise ValueError(f"structure_loss: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")

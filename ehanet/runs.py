@@ -28,7 +28,12 @@ class Run:
 
 
 def load_run(id_or_path: str | Path, runs: str | Path = "runs", reports: str | Path = "reports") -> Run:
-    """Open a run by its folder, by its id ``<profile>/<dataset>/<label>/seed<k>`` below ``runs``, or by its record's id (16 hex digits).
+    """Open a finished run.
+
+    Args:
+        id_or_path: its folder; its id ``<profile>/<dataset>/<label>/seed<k>`` below ``runs``; or its record's id (16 hex digits).
+        runs: the folder of the runs.
+        reports: the folder of the reports, for the run's scores.
 
     Raises:
         FileNotFoundError: no such run; the message names the finished ones.

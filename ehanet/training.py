@@ -261,7 +261,7 @@ class _Trainer:
 
 
 def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut ``order`` into batches; a last batch of one image joins the one before, since batch norm cannot take it.
+    """Cut ``order`` (N,) into batches of ``batch_size``; a last batch of one image joins the one before, since batch norm cannot take it.
 
     Raises:
         ValueError: fewer than two images in all.
@@ -275,7 +275,7 @@ def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Factor on the learning rate at ``progress`` in [0, 1] of all steps.
+    """Factor on the learning rate of a ``schedule`` at ``progress`` in [0, 1] of all steps.
 
     "one-cycle" rises from 1/25 along a cosine over the first 30 %, then falls to 1e-4 / 25 (Smith and Topin 2019, with
     PyTorch's default shape); "cosine" warms up linearly over 5 %, then falls to zero (Loshchilov and Hutter 2017).

@@ -210,6 +210,6 @@ _NEVER = {
 
 
 def occurring(dataset: str) -> list[str]:
-    """The corruptions that occur in the data set's modality; all of them for a data set that is not known here."""
+    """The corruptions that occur in the modality of ``dataset``; all of them for a data set that is not known here."""
     never = next((kinds for names, kinds in _NEVER.items() if dataset in names), ())
     return [name for name in CORRUPTIONS if name not in never]

@@ -22,6 +22,7 @@ def demo_model(source: str | Path = "phantom-polyp", checkpoint: str | Path | No
         source: what it is for. Where there is no checkpoint it is trained on these phantoms, or on polyps for anything else: five epochs at 64
             pixels, kept in the cache.
         checkpoint: as in ``ehanet.hub.find_checkpoint``.
+        progress: show a bar while it trains.
 
     Raises:
         FileNotFoundError: ``checkpoint`` is given and not there.
@@ -48,7 +49,7 @@ def demo_model(source: str | Path = "phantom-polyp", checkpoint: str | Path | No
 
 
 def finished_runs(dataset: str | Path, runs: str | Path | None = None) -> dict[str, Path]:
-    """Label -> folder of the runs that ``make paper`` has finished on a data set, seed 0, of the first profile by name that has the label."""
+    """Label -> folder of the runs that ``make paper`` has finished on ``dataset``, seed 0, of the first profile by name that has the label."""
     runs = Path(runs) if runs is not None else Path(__file__).resolve().parents[2] / "runs"
     folders = {path.parents[1].name: path.parent for path in sorted(runs.glob(f"*/{Path(dataset).name}/*/seed0/record.json"), reverse=True)}
     return dict(sorted(folders.items()))

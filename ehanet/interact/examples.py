@@ -51,7 +51,7 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
 
 
 def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Example]:
-    """The first ``count`` images of a split, those with an object first."""
+    """The first ``count`` images of ``part``, train, val or test, those with an object first."""
     indices = sorted(data.splits[part], key=lambda index: not data.masks[index].any())[:count]
     phantom = data.manifest.get("modality") == "phantom"
     return [Example(data.ids[index], np.asarray(data.images[index]), np.asarray(data.masks[index]), phantom) for index in indices]

@@ -30,6 +30,7 @@ def train_live(config: RunConfig, run_dir: str | Path, root: str | Path | None =
     The training runs in a thread of its own and leaves the same files; leaving the loop waits for it. A finished run gives its last state once.
 
     Args:
+        config, run_dir, root: as in ``fit``: what is trained, the folder for its files, the folder of the data.
         every: seconds between two looks at the run's files.
 
     Raises:
@@ -58,7 +59,7 @@ def _state(run_dir: Path) -> tuple[pd.DataFrame, nn.Module]:
 
 
 def progress_picture(history: pd.DataFrame, model: nn.Module, examples: Sequence[Example], epochs: int) -> Picture:
-    """Losses, validation Dice and the predictions for up to four images, as they stand after the last epoch of ``history``."""
+    """Losses, validation Dice and the predictions for up to four images, as they stand after the last of ``history``, out of ``epochs``."""
     examples = list(examples)[:SHOWN]
     probabilities = predict(model, [example.image for example in examples])
     side = (WIDTH - 0.1) / SHOWN - 0.08

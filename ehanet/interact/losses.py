@@ -43,7 +43,13 @@ def disc(radius: float, dx: float = 0.0, softness: float = 1.0) -> Tensor:
 
 
 def losses_picture(radius: float = 14, shift: float = 6, softness: float = 2.0) -> Picture:
-    """A disc predicted ``shift`` pixels beside where it is: the three values, and where each loss pulls the logits up or down."""
+    """A disc predicted beside where it is: the three values, and where each loss pulls the logits up or down.
+
+    Args:
+        radius: of the disc, in pixels of 64.
+        shift: how far beside it is predicted, in pixels.
+        softness: pixels over which the predicted logits fall by one.
+    """
     mask = (disc(radius) > 0).float()
     logits = disc(radius, shift, softness)
     values = {name: float(value) for name, value in loss_values(logits, mask).items()}

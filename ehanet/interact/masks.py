@@ -29,7 +29,7 @@ def move_mask(mask: np.ndarray, dx: int = 0, dy: int = 0, dilation: int = 0) -> 
 
 
 def score_table(predictions: dict[str, np.ndarray], truth: np.ndarray) -> pd.DataFrame:
-    """Scores to two decimals, a row a prediction: each bool (H, W)."""
+    """Scores to two decimals, a row for each of ``predictions``, bool (H, W), by its name."""
     stack = np.stack([np.asarray(mask, np.float32) for mask in predictions.values()])
     frame = score_masks(stack, np.repeat(np.asarray(truth)[None], len(stack), axis=0), ids=list(predictions))
     return frame.set_index("image")[list(SHOWN)].rename(columns=TITLES).rename_axis(None).round(2)
@@ -43,6 +43,9 @@ def same_dice(truth: np.ndarray, dice: float = 0.85) -> dict[str, np.ndarray]:
 
     Returns:
         name -> bool (H, W), each the one of its kind whose Dice is nearest to ``dice``.
+
+    Raises:
+        ValueError: an empty mask.
     """
     truth = np.asarray(truth, bool)
     if not truth.any():
@@ -68,7 +71,13 @@ def same_dice(truth: np.ndarray, dice: float = 0.85) -> dict[str, np.ndarray]:
 
 
 def masks_picture(predictions: dict[str, np.ndarray], truth: np.ndarray, image: np.ndarray | None = None, mark: str = "") -> Picture:
-    """Predictions against one truth in colours of agreement; below each its Dice and HD95."""
+    """Predictions against one truth in colours of agreement; below each its Dice and HD95.
+
+    Args:
+        predictions: by the name to show, each bool (H, W). truth: bool or 0/1 (H, W).
+        image: uint8 (H, W, 3), to lay them over; default: white.
+        mark: where the data come from, e.g. "phantom data".
+    """
     truth = np.asarray(truth, bool)
     base = np.full((*truth.shape, 3), 255, np.uint8) if image is None else image
     table = score_table(predictions, truth)

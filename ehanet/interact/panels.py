@@ -70,7 +70,7 @@ def switch_modules(examples: Sequence[Example], model: nn.Module) -> Panel:
 
 
 def look_inside(examples: Sequence[Example], model: nn.Module, layers: Sequence[str] | None = None) -> Panel:
-    """Grad-CAM: choose the layer and the output whose evidence it shows."""
+    """Grad-CAM: choose the layer, one of ``layers`` (default: all), and the output whose evidence it shows."""
 
     def draw(image: int, layer: str, output: str) -> Picture:
         example = examples[image]
@@ -89,7 +89,11 @@ def weigh_losses() -> Panel:
 
 
 def drag_mask(example: Example, reach: int | None = None) -> Panel:
-    """Drag a copy of the true mask away from it and grow or shrink it; Dice, HD95 and the rest follow."""
+    """Drag a copy of the true mask away from it and grow or shrink it; Dice, HD95 and the rest follow.
+
+    Args:
+        reach: how far it can be dragged, in pixels; default: half the image's width.
+    """
     reach = reach or example.mask.shape[1] // 2
 
     def draw(dx: int, dy: int, dilation: int) -> Picture:

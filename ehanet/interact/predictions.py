@@ -37,7 +37,7 @@ def blended(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None 
 
 
 def contours(image: np.ndarray, mask: np.ndarray, colour: str = FOUND) -> np.ndarray:
-    """The image with the outline of the mask, one pixel wide on a dark rim: uint8 (H, W, 3)."""
+    """The image with the outline of the mask (H, W) in ``colour``, one pixel wide on a dark rim: uint8 (H, W, 3)."""
     line = surface(np.asarray(mask, bool))
     result = np.array(image)
     result[binary_dilation(line) & ~line] //= 2
@@ -46,7 +46,7 @@ def contours(image: np.ndarray, mask: np.ndarray, colour: str = FOUND) -> np.nda
 
 
 def outputs_picture(example: Example, maps: dict[str, np.ndarray]) -> Picture:
-    """The image beside every output of the network: (H, W) probabilities by name, as from ``ehanet.explain.output_maps``."""
+    """The image beside every output of the network: ``maps``, (H, W) probabilities by name, as from ``ehanet.explain.output_maps``."""
     first = Cell("image", example.image, example.name)
     return gallery([first, *(Cell(OUTPUTS.get(name, name), values) for name, values in maps.items())], columns=4, bar="probability", mark=example.mark)
 
@@ -72,6 +72,7 @@ def corruption_picture(example: Example, corrupted: np.ndarray, before: np.ndarr
 
     Args:
         corrupted: uint8 (H, W, 3). before, after: probabilities (H, W) of the clean and of the corrupted image.
+        title: of the corrupted image.
     """
     cells = [Cell("image", example.image, example.name), Cell("prediction", blended(example.image, before > 0.5, example.mask), agreement(before > 0.5, example.mask)),
              Cell(title, corrupted), Cell("prediction", blended(corrupted, after > 0.5, example.mask), agreement(after > 0.5, example.mask))]

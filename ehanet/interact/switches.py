@@ -16,7 +16,7 @@ MODULES = {"EFA": EFA, "IEM": IEM, "AHFA": AHFA}
 
 @contextmanager
 def switched_off(model: nn.Module, names: list[str] | tuple[str, ...]) -> Iterator[nn.Module]:
-    """The network with all modules of these kinds bypassed inside the block, whole again after it.
+    """The network with all modules of the kinds ``names`` (EFA, IEM, AHFA) bypassed inside the block, whole again after it.
 
     * EFA: its feature passes as it is.
     * IEM: the head gets an edge feature of zeros, and every edge probability is one half.

@@ -16,6 +16,10 @@ from ehanet.interact.examples import Example
 def augmented_edges(example: Example, kind: str = "released", seed: int = 0) -> dict[str, np.ndarray]:
     """One example augmented, with the edge labels of both protocols.
 
+    Args:
+        kind: of augmentation, as ``RunConfig.augmentation`` names it.
+        seed: of its random numbers.
+
     Returns:
         image uint8 (H, H, 3); mask, corrected, left behind, released: bool (H, H). "left behind" is the edge as it was before the augmentation,
         "released" what the released code makes of that.
@@ -28,13 +32,13 @@ def augmented_edges(example: Example, kind: str = "released", seed: int = 0) -> 
 
 
 def edges_picture(example: Example, edges: dict[str, np.ndarray]) -> Picture:
-    """The augmented image with its mask and the edge labels."""
+    """The augmented image with its mask and the edge labels; ``edges`` as :func:`augmented_edges` gives them, each (H, W)."""
     cells = [Cell("image", example.image, example.name), Cell("augmented", edges["image"]), Cell("its mask", edges["mask"].astype(float))]
     cells += [Cell(name, edges[name].astype(float), f"{np.count_nonzero(edges[name])} pixels") for name in ("corrected", "left behind", "released")]
     return gallery(cells, mark=example.mark)
 
 
 def split_leak(data: Dataset, seed: int = 0) -> dict[str, int]:
-    """How many groups (patients) have images in more than one part: split by image, as released, and by group."""
+    """How many groups (patients) have images in more than one part: split by image, as released, and by group, both by the rule with ``seed``."""
     parts = {"by image": rule_split(data.ids, data.ids, seed), "by patient": rule_split(data.ids, data.groups, seed)}
     return {name: sum(len({place for place, owner in zip(places, data.groups) if owner == group}) > 1 for group in set(data.groups)) for name, places in parts.items()}

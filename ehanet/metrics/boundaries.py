@@ -1,6 +1,6 @@
 """Boundary scores of one binary prediction (H, W) against its label (H, W).
 
-With d(p) the distances from the prediction's surface pixels to the label's surface, d(l) the way back (``distances``):
+With d(p) the distances from the prediction's surface pixels to the label's surface, d(l) the way back, arrays (n,) (``distances``):
 
 * HD = max(max d(p), max d(l)); HD95 = max(P95 d(p), P95 d(l)), percentiles by linear interpolation, as MONAI does it; medpy takes
   one percentile of both sets together, and gets another number.

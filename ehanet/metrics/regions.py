@@ -32,7 +32,7 @@ class Counts(NamedTuple):
 
 
 def binarise(probabilities: np.ndarray) -> np.ndarray:
-    """Prediction of probability maps: True where the probability is above 0.5 (at 0.5 it is background)."""
+    """Prediction of probability maps (N, H, W), bool: True where the probability is above 0.5 (at 0.5 it is background)."""
     return np.asarray(probabilities) > THRESHOLD
 
 

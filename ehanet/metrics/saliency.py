@@ -38,7 +38,7 @@ def saliency_scores(probabilities: np.ndarray, label: np.ndarray, nearest: Neare
 
 
 def s_measure(probabilities: np.ndarray, label: np.ndarray, alpha: float = 0.5) -> float:
-    """Structure measure, Fan et al., ICCV 2017: alpha S_object + (1 - alpha) S_region, at least 0.
+    """Structure measure of a map (H, W), Fan et al., ICCV 2017: alpha S_object + (1 - alpha) S_region, at least 0.
 
     S_object weighs 2 m / (m^2 + 1 + s) of the foreground (m, s: mean and deviation of the map there) and of the inverted map on
     the background by their areas. S_region weighs a structural similarity of the four quadrants around the label's centroid
@@ -140,7 +140,7 @@ def e_measure_curve(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def weighted_f(probabilities: np.ndarray, label: np.ndarray, nearest: Nearest | None = None) -> float:
-    """Weighted F-measure with beta = 1, Margolin et al., CVPR 2014; ``nearest`` as in ``saliency_scores``.
+    """Weighted F-measure of a map (H, W) with beta = 1, Margolin et al., CVPR 2014; ``nearest`` as in ``saliency_scores``.
 
     The error E = |p - g| of a labelled pixel may be lowered to its Gaussian neighbourhood's, where background takes the error
     of its nearest labelled pixel; on background it weighs B = 2 - exp(ln(0.5) / 5 x distance to the label). Then the usual F of the weighted

@@ -76,9 +76,16 @@ def _score_image(
 def summarise(frame: pd.DataFrame, scores: Iterable[str] | None = None) -> pd.DataFrame:
     """Table cells of one score table: a row a score.
 
+    Args:
+        frame: a row an image, as :func:`score_masks` gives it.
+        scores: columns of it; default: all scores.
+
     Returns:
         indexed by score, with ``mean`` and ``sd`` over the images where it is defined, their number ``n``, the number ``left_out`` where
         it is not, and, the same in each row, ``missed`` (only the prediction is empty) and ``spurious`` (only the label is).
+
+    Raises:
+        ValueError: a score that the table does not have.
     """
     names = SCORES if scores is None else list(scores)
     unknown = [name for name in names if name not in frame.columns]
@@ -100,7 +107,7 @@ def summarise(frame: pd.DataFrame, scores: Iterable[str] | None = None) -> pd.Da
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """A score table from its CSV, with image and group as text (an id 007 stays 007).
+    """A score table from the CSV at ``path``, with image and group as text (an id 007 stays 007).
 
     Raises:
         FileNotFoundError: no such file.

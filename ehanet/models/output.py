@@ -43,7 +43,7 @@ def as_output(network: nn.Module, inputs: tuple, out: Tensor | SegmentationOutpu
 
 
 def check_images(images: Tensor) -> None:
-    """Refuse what no network can take. Values are not looked at: that would stall a GPU at every step.
+    """Refuse what no network can take: it must be (B, 3, H, W), floating, H and W at least 32. Values are not looked at: that would stall a GPU at every step.
 
     Raises:
         TypeError: not a floating point tensor.

@@ -71,7 +71,7 @@ class Pretrained(PyTorchModelHubMixin, library_name="ehanet", pipeline_tag="imag
 
 
 def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None:
-    """Write ``model`` with its description to one safetensors file, atomically; the same network gives the same bytes.
+    """Write ``model`` with its description to ``path``, one safetensors file, atomically; the same network gives the same bytes.
 
     Args:
         half: weights of convolutions and linear layers in float16. Batch norms and biases stay in float32: their few numbers
@@ -91,7 +91,7 @@ def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None
 
 
 def load_weights(network: type, path: str | Path) -> nn.Module:
-    """The network of a file that :func:`save_weights` wrote, in evaluation mode and float32; errors as in ``from_pretrained``."""
+    """The network of the file ``path`` that :func:`save_weights` wrote, in evaluation mode and float32; ValueError as in ``from_pretrained``."""
     path = Path(path)
     description, tensors = _read(path)
     try:

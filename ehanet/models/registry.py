@@ -62,7 +62,9 @@ def register(name: str, *, loss: Callable[..., Callable] = LogitLoss, note: str 
     """Decorator that enters a network's class, or a function ``f(pretrained=False, **options) -> nn.Module``, under ``name``.
 
     Args:
-        loss: factory of the training loss. note: what deviates from the method's paper, printed under the tables.
+        name: of the method, as :func:`build_model` and the tables know it.
+        loss: factory of the training loss.
+        note: what deviates from the method's paper, printed under the tables.
 
     Raises:
         ValueError: the name is taken by another builder.

@@ -54,7 +54,7 @@ def load_released(model: EHANet, state_dict: Mapping) -> None:
 
 
 def our_name(released: str) -> str:
-    """Our parameter name for one of the authors' 582 names, e.g. ``att1.Conv1x1.weight`` -> ``efa.0.spatial.weight``.
+    """Our parameter name for ``released``, one of the authors' 582 names, e.g. ``att1.Conv1x1.weight`` -> ``efa.0.spatial.weight``.
 
     A name of no known form comes back unchanged.
     """
