@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,16 +82,20 @@ class RunConfig:
         if self.protocol not in ("corrected", "released") and not set(self.protocol.split("+")) <= set(DEFECTS):
             raise ValueError(f"protocol: {self.protocol!r} is none of corrected, released, or of the defects {', '.join(DEFECTS)} joined by '+'")
         for name in POSITIVE:
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay: must be 0 or above, got {self.weight_decay}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: must be from 0 to 2^63 - 1, got {self.seed}")
         if self.edge_width < 3 or self.edge_width % 2 == 0:
             raise ValueError(f"edge_width: must be odd and at least 3, got {self.edge_width}")
         if self.epoch_images < 0 or self.epoch_images == 1:
             raise ValueError(f"epoch_images: must be 0 or at least 2, got {self.epoch_images}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema: must be at least 0 and below 1, got {self.ema}")
-        if self.size < 32:
-            raise ValueError(f"size: must be at least 32 pixels, got {self.size}")
+        if not 32 <= self.size <= 4096:
+            raise ValueError(f"size: must be from 32 to 4096 pixels, got {self.size}")
         if not self.label:
             object.__setattr__(self, "label", self.method)
 
@@ -132,6 +137,20 @@ def _check_type(name: str, value, annotation: str) -> None:
     wrong_bool = isinstance(value, bool) and annotation != "bool"  # bool is an int to Python, not to a reader
     if wrong_bool or not isinstance(value, _TYPES[annotation]):
         raise ValueError(f"{name}: expected {annotation}, got {value!r} ({type(value).__name__})")
+    if annotation == "dict":
+        _check_plain(name, value)
+
+
+def _check_plain(name: str, value) -> None:
+    """Options must come back from a file as they were: text, finite numbers, lists, and mappings whose keys are text."""
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        for key, item in value.items():
+            _check_plain(f"{name}: {key!r}", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_plain(name, item)
+    elif not isinstance(value, (str, int, float, type(None))) or isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: expected text, finite numbers, lists or mappings of them by name, got {value!r} ({type(value).__name__})")
 
 
 def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:

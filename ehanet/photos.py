@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from ehanet.data.images import decode_image
+from ehanet.data.images import FORMATS, decode_image
 from ehanet.data.importers import IMAGE_SUFFIXES, natural_key
 
 # EXIF orientation -> how the stored array is turned upright (CIPA DC-008, tag 274); 1 is upright.
@@ -49,10 +49,10 @@ def read_photo(path: str | Path) -> np.ndarray:
 def _header(data: bytes) -> tuple[int, int]:
     """Number of images in the file and EXIF orientation; what cannot be read is left for the decoder to name."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with its previews
             return frames, image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except Exception:  # on damaged bytes Pillow's readers raise anything
         return 1, 1
 
 

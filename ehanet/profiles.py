@@ -24,7 +24,12 @@ MAX_BYTES = 100_000  # of a profile: a larger file is none
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, a key given twice is an error."""
+    """YAML as people write it: 1e-3 is a number; a key given twice is an error, and so is an alias (a few lines of them stand for gigabytes)."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor}: write the value out, aliases are not read")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]
@@ -155,7 +160,7 @@ def _parse(path: Path) -> dict:
 def _yaml(text: str, where: str):
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, LookupError) as error:  # a wrong tag, such as !!int x, raises any of them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where}: no valid YAML ({reason})") from None
 
@@ -177,8 +182,8 @@ def _check(settings: dict) -> None:
     plugins = settings.get("plugins", [])
     if not isinstance(plugins, list) or any(not isinstance(path, str) for path in plugins):
         raise ValueError(f"plugins: expected a list of Python files, got {plugins!r}")
-    if not isinstance(settings.get("title", ""), str):
-        raise ValueError(f"title: expected str, got {settings['title']!r}")
+    if not isinstance(settings.get("title", ""), str) or not settings.get("title", "").isprintable():
+        raise ValueError(f"title: expected one line of text, got {settings['title']!r}")
     if any(seed < 0 for seed in settings["seeds"]):
         raise ValueError(f"seeds: must be 0 or above, got {settings['seeds']!r}")
     keys = [dataset_key(dataset) for dataset in settings["datasets"]]
@@ -214,7 +219,7 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
 
 def _studies(studies, datasets: list[str]) -> dict[str, tuple[list[str], dict]]:
     """``[edges]``, ``{edges: [phantom-polyp]}`` or ``{edges: {datasets: [phantom-polyp], images: 8}}`` -> data sets and parameters."""
-    if isinstance(studies, list):
+    if isinstance(studies, list) and all(isinstance(name, str) for name in studies):
         studies = {study: datasets for study in studies}
     if not isinstance(studies, dict) or any(not isinstance(name, str) for name in studies):
         raise ValueError(f"studies: expected a list of names, or name: data sets, got {studies!r}")
@@ -223,7 +228,7 @@ def _studies(studies, datasets: list[str]) -> dict[str, tuple[list[str], dict]]:
         own = dict(value) if isinstance(value, dict) else {"datasets": value}
         wanted = own.pop("datasets", datasets)
         if not isinstance(wanted, list):
-            raise ValueError(f"studies: {name}: datasets: expected a list, got {wanted!r}")
+            raise ValueError(f"studies: {name!r}: datasets: expected a list, got {wanted!r}")
         found[name] = (wanted, own)
     return found
 

@@ -229,7 +229,7 @@ def test_schedules():
     ({"epochs": 0}, "epochs: must be above 0"),
     ({"protocol": "fixed"}, "protocol: 'fixed' is none of corrected, released"),
     ({"edge_width": 4}, "edge_width: must be odd"),
-    ({"size": 16}, "size: must be at least 32"),
+    ({"size": 16}, "size: must be from 32 to 4096 pixels"),
 ])
 def test_configuration_errors_name_the_way_out(values, message):
     with pytest.raises(ValueError, match=message):

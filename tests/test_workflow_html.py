@@ -4,6 +4,7 @@ import os
 import re
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workflow.html import main
@@ -25,13 +26,21 @@ def test_a_notebook_becomes_one_page_with_contents_that_loads_nothing(tmp_path):
     assert not [one for one in re.findall(r'(?:src|href)="([^"]*)"', text) if not one.startswith(("#", "data:", "../index.html", notebook.name))]
 
 
-def test_a_page_that_is_up_to_date_is_passed_over(tmp_path):
-    notebook = tmp_path / "a.ipynb"
-    nbformat.write(new_notebook(), notebook)
-    page = notebook.with_suffix(".html")
-    page.write_text("kept")
-    main([str(notebook)])
-    assert page.read_text() == "kept"
-    os.utime(page, (0, 0))
-    main([str(notebook)])
-    assert "kept" not in page.read_text()
+@pytest.mark.parametrize("page_time, notebook_time", [(0, 2**32), (2**32, 0)])
+def test_content_decides_whether_a_page_is_made_again_and_time_stamps_do_not(tmp_path, page_time, notebook_time):
+    notebook, page = tmp_path / "a.ipynb", tmp_path / "a.html"
+
+    def convert():
+        os.utime(notebook, (notebook_time,) * 2)
+        if page.exists():
+            os.utime(page, (page_time,) * 2)
+        main([str(notebook)])
+        return page.stat().st_ino, page.read_text()
+
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# One")]), notebook)
+    first = convert()
+    assert convert() == first, "the same content is passed over"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Two")]), notebook)
+    assert "Two" in convert()[1]
+    page.write_text(page.read_text()[:-300])
+    assert "Two" in convert()[1], "half a page is no page"

@@ -5,6 +5,7 @@ The pages look like the report, have a table of contents, no scripts, and load n
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from html import escape, unescape
@@ -48,16 +49,22 @@ PAGE = """<!DOCTYPE html>
 </main>
 </body>
 </html>
+<!-- made from {made_from} -->
 """
 HEADING = re.compile(r'<h([1-3]) id="([^"]+)">(.*?)(?:<a class="anchor-link".*?</a>)?</h\1>', re.DOTALL)
 
 
 def main(notebooks: list[str]) -> None:
-    """Convert each notebook that is newer than its HTML."""
+    """Convert each notebook whose HTML is missing or was made from another content."""
     for path in map(Path, notebooks):
         page = path.with_suffix(".html")
-        if not page.is_file() or page.stat().st_mtime < path.stat().st_mtime:
+        if not page.is_file() or not page.read_bytes().endswith(f"<!-- made from {made_from(path)} -->\n".encode()):
             write_atomically(page, to_html(path))
+
+
+def made_from(path: Path) -> str:
+    """SHA-256 of a notebook and of the looks of its page: its page ends with it and is compared by it, since time stamps say nothing."""
+    return hashlib.sha256(path.read_bytes() + (PAGE + STYLE + CELLS).encode()).hexdigest()
 
 
 def to_html(path: Path) -> str:
@@ -69,7 +76,7 @@ def to_html(path: Path) -> str:
     found = [(int(level), place, unescape(re.sub(r"<[^>]+>", "", text)).strip()) for level, place, text in HEADING.findall(body)]
     contents = "".join(f'<li class="level{level}"><a href="#{place}">{escape(text)}</a></li>' for level, place, text in found if level > 1)
     title = next((text for level, _, text in found if level == 1), path.stem)
-    return PAGE.format(title=escape(f"{title}: {path.stem.partition('__')[2].replace('__', ', ') or path.stem}"), style=STYLE + CELLS + _code_colours(),
+    return PAGE.format(made_from=made_from(path), title=escape(f"{title}: {path.stem.partition('__')[2].replace('__', ', ') or path.stem}"), style=STYLE + CELLS + _code_colours(),
                        notebook=escape(path.name), contents=contents, body=body)
 
 

@@ -6,20 +6,30 @@ and links are refused or passed over all the same: such a file is not what its o
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
+import struct
 import tarfile
 import tempfile
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 MEMBER_LIMIT = 512 * 2**20  # bytes of one unpacked member
 TOTAL_LIMIT = 200 * 2**30  # bytes of all unpacked members; ISIC 2018 holds 11 GB
 COUNT_LIMIT = 2_000_000  # members
+RATIO_LIMIT = 300  # unpacked bytes for one packed byte of a compressed tar, beyond the first GiB; images pack to a tenth at best
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CLUTTER = {"__MACOSX", "Thumbs.db", ".DS_Store", "desktop.ini"}
+# What the readers of the standard library raise on damaged bytes.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError, LookupError,
+           NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,11 @@ class Member:
     def pure(self) -> PurePosixPath:
         return PurePosixPath(self.path)
 
+    @property
+    def shown(self) -> str:
+        """The path for a message: without control characters, shortened."""
+        return printable(self.path)
+
 
 class Source:
     """Members of an archive or folder. ``path`` names it in errors; ``members`` leaves clutter of file browsers out."""
@@ -46,10 +61,10 @@ class Source:
         total = 0
         for member in self.members:
             if member.pure.is_absolute() or ".." in member.pure.parts or "\\" in member.path:
-                raise ValueError(f"{path}: the member {member.path!r} points outside the archive; do not trust this file")
+                raise ValueError(f"{path}: the member {member.shown!r} points outside the archive; do not trust this file")
             total += member.size
             if member.size > MEMBER_LIMIT or total > TOTAL_LIMIT:
-                raise ValueError(f"{path}: {member.path} unpacks to more than this reader accepts; do not trust this file")
+                raise ValueError(f"{path}: {member.shown} unpacks to more than this reader accepts; do not trust this file")
 
     def read(self, member: Member) -> bytes:
         """Content of a member; safe to call from several threads. A damaged one is a ValueError naming archive and member."""
@@ -66,22 +81,22 @@ class Source:
 
     def label(self, member: Member) -> str:
         """How errors name a member."""
-        return f"{self.path.name}: {member.path}"
+        return f"{self.path.name}: {member.shown}"
 
     def damaged(self, member: Member, error: object) -> ValueError:
-        return ValueError(f"{self.label(member)} cannot be read ({error}); the archive is damaged or incomplete, fetch it again")
+        return ValueError(f"{self.label(member)} cannot be read ({printable(error)}); the archive is damaged or incomplete, fetch it again")
 
 
 class ZipSource(Source):
     def __init__(self, path: Path):
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        except _BROKEN as error:
             raise _unreadable(path, error) from error
         try:
             members = []
             for info in self._zip.infolist():
-                if info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:  # folders, symbolic links
+                if not info.filename or info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:  # nameless, folders, symbolic links
                     continue
                 if info.flag_bits & 1:
                     raise ValueError(f"{path}: encrypted; unpack it with its password and pass the folder")
@@ -95,7 +110,7 @@ class ZipSource(Source):
         try:
             with self._zip.open(member.path) as file:
                 return file.read(member.size)  # zipfile compares the CRC when the last byte is read
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except _BROKEN as error:
             raise self.damaged(member, error) from error
 
     def close(self) -> None:
@@ -107,18 +122,23 @@ class TarSource(Source):
 
     def __init__(self, path: Path):
         self._lock = threading.Lock()
-        self._plain = None
+        self._plain = None if path.name.lower().endswith(".tar") else _expanded(path)
         try:
-            if not zipfile.is_zipfile(path) and path.suffix != ".tar":
-                self._plain = _expanded(path)
             self._tar = tarfile.open(path if self._plain is None else None, "r:", fileobj=self._plain)
-            self._infos = {info.name: info for info in self._tar if info.isreg()}
+            self._infos = {info.name: info for info in self._headers() if info.isreg() and info.name}
             self._check_end()
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        except _BROKEN as error:
             if self._plain is not None:
                 self._plain.close()
             raise _unreadable(path, error) from error
         super().__init__(path, [Member(name, info.size) for name, info in self._infos.items()])
+
+    def _headers(self) -> Iterator[tarfile.TarInfo]:
+        """Every member; one whose size is negative would lead tarfile back to itself, for ever."""
+        for count, info in enumerate(self._tar):
+            if info.size < 0 or count > COUNT_LIMIT:
+                raise tarfile.ReadError("a member of negative size" if info.size < 0 else f"over {COUNT_LIMIT} members")
+            yield info
 
     def _check_end(self) -> None:
         """A tar ends with blocks of zeros; tarfile takes one cut off between two members for complete."""
@@ -130,7 +150,7 @@ class TarSource(Source):
         with self._lock:  # one file position for all threads
             try:
                 data = self._tar.extractfile(self._infos[member.path]).read()
-            except (tarfile.TarError, OSError, EOFError) as error:
+            except _BROKEN as error:
                 raise self.damaged(member, error) from error
         if len(data) != member.size:
             raise self.damaged(member, f"{len(data)} of {member.size} bytes")
@@ -193,6 +213,13 @@ def archive_stem(path: Path) -> str:
     return path.name
 
 
+def printable(text: object) -> str:
+    """One short line without control characters: what stands in an archive is not ours to print."""
+    line = str(text)
+    line = line if line.isprintable() else ascii(line)[1:-1]
+    return line if len(line) <= 300 else f"{line[:150]} ... {line[-100:]}"
+
+
 def _is_clutter(path: PurePosixPath) -> bool:
     """What file browsers leave behind: resource forks, thumbnails, hidden files."""
     return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
@@ -203,28 +230,36 @@ def _unreadable(path: Path, error: object) -> ValueError:
         start = file.read(64).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return ValueError(f"{path} is a web page, not an archive; the site wanted a login or moved the file")
-    return ValueError(f"{path} is truncated or damaged ({error}); fetch it again")
+    return ValueError(f"{path} is truncated or damaged ({printable(error)}); fetch it again")
 
 
-def _expanded(path: Path):
-    import bz2
-    import gzip
-    import lzma
-
+def _expanded(path: Path) -> IO[bytes]:
+    """A compressed tar, unpacked into an unnamed temporary file."""
     opener = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[path.suffix.lower()]
+    limit = min(TOTAL_LIMIT, 2**30 + RATIO_LIMIT * path.stat().st_size)
     plain = tempfile.TemporaryFile()
     try:
         with opener(path, "rb") as packed:
-            written = 0
-            while block := packed.read(2**20):
-                written += plain.write(block)
-                if written > TOTAL_LIMIT:
-                    raise ValueError(f"{path} expands to more than {TOTAL_LIMIT} bytes; do not trust this file")
-    except lzma.LZMAError as error:
-        plain.close()
-        raise _unreadable(path, error) from error
+            while block := _next_block(packed, path):
+                if plain.tell() + len(block) > limit:
+                    raise ValueError(f"{path} expands to more than {limit / 2**30:.0f} GB; do not trust this file")
+                _write(plain, block, path)
+        plain.seek(0)
     except BaseException:
         plain.close()
         raise
-    plain.seek(0)
     return plain
+
+
+def _next_block(packed: IO[bytes], path: Path) -> bytes:
+    try:
+        return packed.read(2**20)
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def _write(plain: IO[bytes], block: bytes, path: Path) -> None:
+    try:
+        plain.write(block)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}); free space there, set TMPDIR, or pass the unpacked folder") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -15,6 +17,10 @@ from PIL import Image
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit cannot be raised by a user; ours below can
 PIXEL_LIMIT = 120_000_000  # the largest ISIC photographs hold 30 million pixels
+LARGE = 32_000_000  # pixels
+_LARGE_LOCK = threading.RLock()
+# Pillow knows more; one of them, EPS, is a program, for Ghostscript to run.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -26,25 +32,45 @@ def pixel_limit() -> int:
     return int(text) if text else PIXEL_LIMIT
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """Decode ``data`` fully; anything unreadable is a ValueError that names the file."""
+def large_alone(data: bytes, name: str) -> AbstractContextManager:
+    """A lock to hold while an image beyond ``LARGE`` pixels is decoded and squashed: threads that each take 20 bytes a pixel would exhaust the memory.
+
+    Raises:
+        ValueError: as :func:`decode_image`.
+    """
+    width, height = _open(data, name, load=False).size
+    return _LARGE_LOCK if width * height > LARGE else nullcontext()
+
+
+def _open(data: bytes, name: str, load: bool = True) -> Image.Image:
+    """Decode ``data``, fully or its header; anything unreadable is a ValueError that names the file."""
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > pixel_limit():
-            raise ValueError(
+            raise _TooLarge(
                 f"{name}: {width} x {height} pixels exceed the limit of {pixel_limit()}; "
                 "set EHANET_MAX_PIXELS higher if the file is genuine"
             )
-        image.load()
-    except ValueError as error:
-        if str(error).startswith(name):
-            raise
-        raise ValueError(f"{name}: not a readable image ({error}); fetch or export the file again") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+        if load:
+            image.load()
+    except (_TooLarge, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes Pillow's readers raise anything
+        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{name}: not a readable image ({reason}); fetch or export the file again") from error
     return image
+
+
+class _TooLarge(ValueError):
+    """Over the pixel limit."""
+
+
+def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except ValueError as error:
+        raise ValueError(f"{name}: the colour space {image.mode} cannot be read; export the file as RGB") from error
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -60,7 +86,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         grey = _grey_to_uint8(np.asarray(image), name)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(_converted(image, "RGB", name))
 
 
 def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
@@ -79,7 +105,7 @@ def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
     """Mask of a published data set -> bool (H, W): luminance above 127 (Kvasir-SEG's JPEG masks hold values between 0 and 255)."""
-    return np.asarray(_open(data, name).convert("L")) > 127
+    return np.asarray(_converted(_open(data, name), "L", name)) > 127
 
 
 def decode_own_mask(data: bytes, name: str) -> np.ndarray:
@@ -96,8 +122,8 @@ def decode_own_mask(data: bytes, name: str) -> np.ndarray:
     if image.mode in ("P", "1"):
         return np.asarray(image) > 0
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-        image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
-    values = np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else image.convert("RGB"))
+        image = _converted(image, "L" if image.mode in ("LA", "La") else "RGB", name)
+    values = np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else _converted(image, "RGB", name))
     if values.ndim == 3:
         values = values.max(axis=2)
     if PurePosixPath(name).suffix.lower() in JPEG_SUFFIXES:

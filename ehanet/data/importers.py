@@ -7,6 +7,7 @@ boxes, thumbnails) is passed over; an identical second copy of a file counts onc
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,10 +15,11 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from ehanet.data.archives import Member, Source
-from ehanet.data.images import decode_image, decode_mask, decode_own_mask, squash_image, squash_mask
+from ehanet.data.images import decode_image, decode_mask, decode_own_mask, large_alone, squash_image, squash_mask
 
 VERSION = 1  # part of the cache's key: raise it when the arrays made from the same files change
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
+NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories that lists and tables of names cannot hold: control characters, half characters, line separators
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ OWN = Importer(_own, "images/ and masks/ with files of the same stems", decode_o
 
 def natural_key(text: str) -> tuple:
     """Sort key with numbers as numbers: slice_2 before slice_10; the text itself settles ties such as 01 and 1."""
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", text))], text
+    parts = [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", text))]
+    return parts, text  # by length, then by digits: int() refuses thousands of them
 
 
 def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> list[Sample]:
@@ -127,7 +130,7 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
 
     Raises:
         ValueError: nothing found (with the data set that it looks like instead), an image without a mask or a mask without
-            an image, two different files for one id.
+            an image, two different files for one id, a name with control characters.
     """
     sources = list(sources)
     images: dict[str, File] = {}
@@ -139,9 +142,11 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
             if found is None:
                 continue
             file = File(source, member)
+            if any(unicodedata.category(character) in NO_NAME for character in found.id):
+                raise ValueError(f"{file.label}: control characters cannot name an image; rename the file")
             shelf, key = (images, found.id) if found.role == "image" else (masks.setdefault(found.id, {}), found.part)
             if key in shelf and not _identical(shelf[key], file):
-                raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.path}; keep one of the two")
+                raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.shown}; keep one of the two")
             shelf.setdefault(key, file)
             groups.setdefault(found.id, found.group)
     where = " and ".join(source.path.name for source in sources)
@@ -189,13 +194,17 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
     Raises:
         ValueError: unreadable file or a mask of another size than its image, naming the file.
     """
-    image = decode_image(sample.image.read(), sample.image.label)
-    height, width = image.shape[:2]
-    union = np.zeros((height, width), bool)
-    for file in sample.masks:
-        mask = importer.read_mask(file.read(), file.label)
-        if mask.shape != union.shape:
-            sizes = f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
-            raise ValueError(f"{file.label}: {sizes}; export one of them again")
-        union |= mask
-    return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())
+    content = sample.image.read()
+    with large_alone(content, sample.image.label):
+        image = decode_image(content, sample.image.label)
+        height, width = image.shape[:2]
+        union = np.zeros((height, width), bool)
+        for file in sample.masks:
+            content = file.read()
+            with large_alone(content, file.label):
+                mask = importer.read_mask(content, file.label)
+            if mask.shape != union.shape:
+                sizes = f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
+                raise ValueError(f"{file.label}: {sizes}; export one of them again")
+            union |= mask
+        return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())

@@ -97,7 +97,10 @@ def resolve_split(
         file = next((folder / f"{name}.split.csv" for folder in folders if (folder / f"{name}.split.csv").is_file()), None)
     elif str(split) != "rule":
         file = Path(split)
-    places = rule_split(ids, groups, seed) if file is None else read_split(file, ids)
+    try:
+        places = rule_split(ids, groups, seed) if file is None else read_split(file, ids)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     indices = {part: np.flatnonzero([place == part for place in places]) for part in SPLITS}
     account = {
         "source": "rule" if file is None else file.name,
