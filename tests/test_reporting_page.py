@@ -15,6 +15,7 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet.reporting import comparison, data_sheet, report_page, side_by_side
 from ehanet.reporting.__main__ import main
+from ehanet.reporting.sections import run_rows
 
 
 class Page(HTMLParser):
@@ -166,3 +167,16 @@ def test_a_training_whose_record_is_missing_is_known_by_its_scores(reports, tmp_
     assert "scores/kvasir-seg/lanet__seed0.json" in page.references and "runs/kvasir-seg/lanet/seed0/record.json" not in page.references
     assert "runs/phantom-polyp/lanet/seed0/record.json" in page.references
     assert not [one for one in page.references if not one.startswith("#") and not (folder / one).is_file()]
+
+
+def test_a_training_scored_on_several_data_sets_is_one_row(tmp_path):
+    for name in ("phantom-nuclei", "phantom-polyp"):
+        reports = make_reports(tmp_path, make_dataset(name, count=12, size=16), {"ehanet": 0.1}, dataset="universal")
+    shutil.rmtree(reports / "runs/phantom-nuclei")
+    (record, files), = run_rows(reports)
+    assert record["kind"] == "run" and files.count("scores on Phantom") == 2 and files.count(">record<") == 1
+    page = Page(report_page(reports).read_text()).text
+    assert "Trainings 1, 62 s in all" in page
+    shutil.rmtree(reports / "runs")
+    make_reports(tmp_path, make_dataset("kvasir-seg", count=12, size=16), {"ehanet": 0.1})
+    assert "Trainings 2; of 1 the record is here: 62 s in all" in Page(report_page(reports).read_text()).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ehanet.reporting.style import FAINT, INK, MUTED, WIDTH, plt, stamp
 
 TRUTH = {"color": "white", "linestyle": "-", "linewidth": 1.2}
 PREDICTION = {"color": "#f09a1a", "linestyle": (0, (2.2, 1.4)), "linewidth": 1.4}  # dashed, so that it is told apart in grey print
-HALO = [withStroke(linewidth=2.4, foreground=INK), Normal()]
+HALO, CELL = [withStroke(linewidth=2.4, foreground=INK), Normal()], 1.3  # the lines are for cells of this side, in inches; thinner in smaller ones
 
 
 def read_maps(reports: str | Path, row: Result, data: Dataset, seed: int | None = None) -> Predictions:
@@ -40,12 +41,13 @@ def places_of(data: Dataset, ids: list[str]) -> list[int]:
 
 
 def draw_contour(axis: Axes, mask: np.ndarray, line: dict, halo: bool = True) -> None:
-    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty."""
+    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty. Small axes get thinner lines."""
     if mask.any():
+        thinner = min(1, axis.bbox.width / axis.figure.dpi / CELL)
         padded = np.pad(mask.astype(float), 1)
         places = [np.arange(-1, side + 1) for side in mask.shape]
-        axis.contour(places[1], places[0], padded, levels=[0.5], colors=[line["color"]], linestyles=[line["linestyle"]], linewidths=[line["linewidth"]],
-                     path_effects=HALO if halo else None)
+        axis.contour(places[1], places[0], padded, levels=[0.5], colors=[line["color"]], linestyles=[line["linestyle"]], linewidths=[thinner * line["linewidth"]],
+                     path_effects=[withStroke(linewidth=thinner * 2.4, foreground=INK), Normal()] if halo else None)
 
 
 def contour_legend(title: str) -> list[Line2D]:
@@ -54,14 +56,15 @@ def contour_legend(title: str) -> list[Line2D]:
 
 
 def picture_grid(rows: int, columns: int, heading: str, mark: str, names: list[str], margin: float = 0.62, line: float = 0.14,
-                 foot: float = 0.3, largest: float = 1.3) -> tuple[Figure, np.ndarray]:
+                 foot: float = 0.3, largest: float = CELL) -> tuple[Figure, np.ndarray]:
     """A figure of ``rows`` x ``columns`` square axes without ticks, and the axes (rows, columns).
 
     Args:
         names: above the columns of the first row. margin: inches left of the grid. line: inches below each cell for a line of text.
         foot: inches below all. largest: side of a cell at most, in inches.
     """
-    head, title, gap = 0.24, 0.34 if names else 0.06, 0.05
+    heading = textwrap.fill(heading, 92)
+    head, title, gap = 0.24 + 0.13 * heading.count("\n"), 0.34 if names else 0.06, 0.05
     cell = min(largest, (WIDTH - margin - 0.06) / columns - gap)
     height = head + title + rows * (cell + line) + foot
     figure = plt.figure(figsize=(WIDTH, height))

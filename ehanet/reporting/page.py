@@ -44,7 +44,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
     every, claimed = overview(compared), sections.table(reports, "claims")
     extra = _extra(reports, {"tables/claims", *sections.shown_files(names)})
-    machine = _machine([record for record, _ in runs if record["kind"] == "run"])
+    machine = _machine([record for record, _ in runs if record["kind"] == "run"], len(runs))
     contents = [("results", "Results")] if cards or claimed else []
     contents += [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
     contents += ([("made", "How each number was made")] if runs else []) + ([("machine", "Machine and time")] if machine else [])
@@ -110,7 +110,7 @@ def _runs(runs: list[tuple[dict, str]]) -> str:
         cells = [dataset_title(Path(config["dataset"]).name), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
                  _time(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
         name = look(config["label"], config["method"]).title
-        body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + f"<td>{files}</td></tr>")
+        body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f'<td class="{"text" if title == "Encoder" else ""}">{escape(str(cell))}</td>' for title, cell in zip(head[1:], cells)) + f"<td>{files}</td></tr>")
     return ('<figure class="table"><div class="scroll" tabindex="0" role="region" aria-label="Trainings"><table><thead><tr>'
             + "".join(f'<th scope="col">{name}</th>' for name in head) + f'</tr></thead><tbody>{"".join(body)}</tbody></table></div></figure>')
 
@@ -124,7 +124,7 @@ def _device(record: dict) -> str:
     return f"{device['name']} ({device.get('type', '?')}{threads})"
 
 
-def _machine(records: list[dict]) -> list[tuple[str, str]]:
+def _machine(records: list[dict], trainings: int) -> list[tuple[str, str]]:
     if not records:
         return []
 
@@ -134,7 +134,8 @@ def _machine(records: list[dict]) -> list[tuple[str, str]]:
     started, ended = min(record["created"] for record in records), max(record["created"] for record in records)
     versions = every(lambda record: ", ".join(f"{name} {version}" for name, version in record.get("libraries", {}).items()))
     dirty = " (with changes not committed)" if any(record.get("code", {}).get("dirty") for record in records) else ""
-    facts = [("Trainings", f"{len(records)}, {_time(sum(record.get('seconds') or 0 for record in records))} in all"),
+    time = f"{_time(sum(record.get('seconds') or 0 for record in records))} in all"
+    facts = [("Trainings", f"{trainings}, {time}" if len(records) == trainings else f"{trainings}; of {len(records)} the record is here: {time}"),
              ("Finished", started if started == ended else f"{started} to {ended}"), ("Device", every(_device)),
              ("Machine", every(lambda r: f"{r['machine']['system']}, Python {r['machine']['python']}, {r['machine']['processors']} processors" if "machine" in r else "")),
              ("Code", f"version {every(lambda r: r.get('code', {}).get('version'))}" + (f", commit {commit}{dirty}" if (commit := every(lambda r: (r.get('code', {}).get('commit') or '')[:10])) else "")),

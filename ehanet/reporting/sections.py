@@ -173,14 +173,24 @@ def comparisons(reports: Path) -> dict[str, Table]:
 
 
 def run_rows(reports: Path) -> list[tuple[dict, str]]:
-    """Record and HTML links of each training; where its own record is missing, that of its scores, which names it."""
+    """Record and HTML links of each training; where its own record is missing, that of its scores, which names it.
+
+    A training on several data sets is one row with the scores on each.
+    """
     places = {tuple(path.parts[-4:-1]) for path in (reports / "runs").glob("*/*/seed*/record.json")}
     places |= {(path.parent.name, *path.stem.rsplit("__", 1)) for path in (reports / "scores").glob("*/*__seed*.json")}
-    found = []
+    trainings: dict[tuple, list[tuple[str, dict]]] = {}
     for dataset, label, seed in sorted(places):
-        place, scores = f"runs/{dataset}/{label}/{seed}", f"scores/{dataset}/{label}__{seed}"
-        own = reports / place / "record.json"
-        files = [link(reports, f"{place}/record.json", "record"), link(reports, f"{place}/history.csv", "history"), link(reports, f"{scores}.csv", "scores"),
-                 link(reports, f"{scores}.json", "record of the scores"), notebook(reports, f"02_train__{dataset}__{label}__{seed}", "notebook")]
-        found.append((read_record(own if own.is_file() else reports / f"{scores}.json"), " · ".join(filter(None, files))))
+        own = reports / "runs" / dataset / label / seed / "record.json"
+        record = read_record(own if own.is_file() else reports / f"scores/{dataset}/{label}__{seed}.json")
+        trainings.setdefault((record["config"]["dataset"], label, seed), []).append((dataset, record))
+    found = []
+    for (_, label, seed), parts in trainings.items():
+        files = []
+        for dataset, _ in parts:
+            place, scores, on = f"runs/{dataset}/{label}/{seed}", f"scores/{dataset}/{label}__{seed}", f" on {dataset_title(dataset)}" if len(parts) > 1 else ""
+            files += [link(reports, f"{place}/record.json", "record"), link(reports, f"{place}/history.csv", "history"), link(reports, f"{scores}.csv", f"scores{on}"),
+                      link(reports, f"{scores}.json", "record of the scores"), notebook(reports, f"02_train__{dataset}__{label}__{seed}", "notebook")]
+        record = next((one for _, one in parts if one["kind"] == "run"), parts[0][1])
+        found.append((record, " · ".join(filter(None, files))))
     return found

@@ -7,7 +7,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+body { margin: 0; overflow-wrap: break-word; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main, header, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2.5rem; }
 h1 { font-size: clamp(1.6rem, 4.5vw, 2.3rem); line-height: 1.15; margin: 0 0 .5rem; letter-spacing: -.015em; }
@@ -39,7 +39,8 @@ th, td { padding: .4rem .5rem; text-align: left; vertical-align: top; border-bot
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--card); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper); min-width: 6.5rem; }
-thead th:first-child { position: sticky; left: 0; z-index: 1; }
+thead th:first-child { position: sticky; left: 0; z-index: 1; text-align: left; }
+td.text { overflow-wrap: anywhere; min-width: 6.5rem; }
 .score, .count, .value { text-align: right; }
 .value { white-space: nowrap; }
 td.absent { font-style: italic; color: var(--muted); }
@@ -56,9 +57,10 @@ code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 3.5rem; padding-top: 1.2rem; padding-bottom: 3rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .88rem; }
 @media (max-width: 34rem) {
   body { font-size: 15px; }
+  .mark { white-space: normal; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .5rem; }
-  tbody th { min-width: 6.2rem; max-width: 8rem; overflow-wrap: anywhere; }
+  tbody th { min-width: 7rem; max-width: 8rem; overflow-wrap: anywhere; }
 }
 @media print {
   @page { size: A4; margin: 14mm 12mm 16mm; }
@@ -82,7 +84,7 @@ footer { margin-top: 3.5rem; padding-top: 1.2rem; padding-bottom: 3rem; border-t
   th, td { padding: 1.6pt 2.6pt; }
   thead th { border-bottom: .8pt solid #000; }
   thead { display: table-header-group; }
-  tbody th, thead th:first-child { position: static; min-width: 0; }
+  tbody th, thead th:first-child, td.text { position: static; min-width: 0; }
   td small { font-size: 5.2pt; }
   .notes { font-size: 7pt; }
   .cards { grid-template-columns: repeat(auto-fit, minmax(52mm, 1fr)); }
