@@ -59,3 +59,12 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(path: str | Path) -> tuple[int, ...]:
+    """What is another one whenever a file may have another content: size, file number, and both time stamps.
+
+    The time of modification can be set by anyone (``cp -p``, ``touch``, unpacking), the time of change (ctime) by the kernel only.
+    """
+    stat = Path(path).stat()
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns

@@ -106,6 +106,20 @@ def test_a_changed_archive_is_imported_anew_and_a_touched_one_is_not(root, fresh
     assert changed.manifest["content"] != first.manifest["content"] and len(decodings) == 2 * len(IDS)
 
 
+def test_a_changed_archive_with_the_time_and_size_of_the_old_one_is_seen(root, fresh_cache):
+    first = load_dataset("kvasir-seg", root=root, size=32)
+    archive = root / "kvasir-seg.zip"
+    files, before = kvasir(IDS), archive.stat()
+    one, other = f"Kvasir-SEG/images/{IDS[0]}.jpg", f"Kvasir-SEG/images/{IDS[1]}.jpg"
+    files[one], files[other] = files[other], files[one]
+    with archive.open("r+b") as file:  # in place, as a copy with cp -p or rsync does
+        file.write(make_zip(root.parent / "other.zip", files).read_bytes())
+    os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = archive.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    assert load_dataset("kvasir-seg", root=root, size=32).manifest["content"] != first.manifest["content"]
+
+
 def test_a_changed_file_in_an_unpacked_folder_is_seen(tmp_path, fresh_cache):
     folder = make_folder(tmp_path / "root", kvasir(IDS))
     first = load_dataset("kvasir-seg", root=folder, size=32)
@@ -127,6 +141,8 @@ DAMAGE = {
     "empty manifest": lambda entry: (entry / "manifest.json").write_text(""),
     "half a manifest": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text()[:100]),
     "manifest of another form": lambda entry: (entry / "manifest.json").write_text("[]"),
+    "another patient": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text().replace('"groups": [\n  "p0"', '"groups": [\n  "p1"')),
+    "a warning gone": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text().replace("is not the official file", "is the official file")),
     "masks gone": lambda entry: (entry / "masks.npy").unlink(),
     "renamed id": lambda entry: (entry / "manifest.json").write_text((entry / "manifest.json").read_text().replace('"p3"', '"p33"')),
 }
@@ -154,26 +170,60 @@ def test_damage_is_found_and_the_entry_built_anew(root, fresh_cache, decodings, 
     assert len(decodings) == 2 * len(IDS)
 
 
-def _load(root, cache, start, results):
-    os.environ["EHANET_CACHE"] = cache
+def _load(root, start, results, log, seconds):
+    """Load in a process of its own, slowly, and say what came out; every decoding leaves a byte in ``log``."""
+    real = ehanet.data.dataset.decode_sample
+
+    def slow(*arguments):
+        with open(log, "ab") as file:
+            file.write(b".")
+        time.sleep(seconds)
+        return real(*arguments)
+
+    ehanet.data.dataset.decode_sample = slow
+    ehanet.data.cache._verified.clear()
     start.wait()
     data = load_dataset("kvasir-seg", root=root, size=32)
     results.put((data.manifest["content"], int(data.images.sum()), int(data.masks.sum())))
 
 
-def test_two_processes_may_build_the_same_entry(root, fresh_cache):
-    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    start, results = context.Event(), context.Queue()
-    workers = [context.Process(target=_load, args=(root, str(fresh_cache), start, results)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
+def _look(entry, start, results, stop):
+    """Read an entry over and over while others write it, and say what was seen."""
+    start.wait()
+    seen = set()
+    while True:
+        last = stop.is_set()
+        ehanet.data.cache._verified.clear()
+        ready = ehanet.data.cache.read_entry(entry)
+        seen.add(ready and (ready[2]["content"], int(ready[0].sum()), int(ready[1].sum())))
+        if last:
+            break
+    results.put(seen)
+
+
+@pytest.mark.parametrize("before", ["nothing", "a damaged entry"])
+def test_of_several_writers_one_builds_while_readers_see_all_or_nothing(root, fresh_cache, tmp_path, before):
+    folder = ehanet.data.cache.entry_folder("kvasir-seg", 32, ["importer 1", f"kvasir-seg.zip {hashlib.sha256((root / 'kvasir-seg.zip').read_bytes()).hexdigest()}"])
+    if before != "nothing":
+        load_dataset("kvasir-seg", root=root, size=32)
+        assert [folder] == entries(fresh_cache)
+        flip(folder / "images.npy", -1)
+    context, log = multiprocessing.get_context("fork"), tmp_path / "decoded"
+    start, stop, results, looks = context.Event(), context.Event(), context.Queue(), context.Queue()
+    writers = [context.Process(target=_load, args=(root, start, results, log, 0.1)) for _ in range(3)]
+    readers = [context.Process(target=_look, args=(folder, start, looks, stop)) for _ in range(2)]
+    for process in [*writers, *readers]:
+        process.start()
     start.set()
-    seen = {results.get(timeout=120) for _ in workers}
-    for worker in workers:
-        worker.join()
-    assert len(seen) == 1 and [worker.exitcode for worker in workers] == [0, 0, 0]
-    (entry,) = entries(fresh_cache)
-    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "manifest.json", "masks.npy"]
+    made = {results.get(timeout=120) for _ in writers}
+    stop.set()
+    seen = set().union(*(looks.get(timeout=120) for _ in readers))
+    for process in [*writers, *readers]:
+        process.join()
+        assert process.exitcode == 0
+    assert len(made) == 1 and seen == made | {None}, "the readers saw nothing, and then all of it"
+    assert log.stat().st_size == len(IDS), "one writer decoded, the others waited for it"
+    assert entries(fresh_cache) == [folder] and sorted(path.name for path in folder.iterdir()) == ["images.npy", "manifest.json", "masks.npy"]
 
 
 def test_a_sound_entry_that_another_writer_finished_first_is_kept(root, fresh_cache, monkeypatch):
@@ -209,7 +259,8 @@ def test_an_unwritable_cache_is_one_line(root, tmp_path, monkeypatch):
         load_dataset("kvasir-seg", root=root, size=32)
 
 
-def test_an_interruption_leaves_nothing_and_old_leftovers_are_swept(root, fresh_cache, monkeypatch):
+@pytest.mark.parametrize("years", [-20, 20])
+def test_an_interruption_leaves_nothing_and_what_the_dead_have_left_is_swept(root, fresh_cache, monkeypatch, years):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -218,15 +269,14 @@ def test_an_interruption_leaves_nothing_and_old_leftovers_are_swept(root, fresh_
         with pytest.raises(KeyboardInterrupt):
             load_dataset("kvasir-seg", root=root, size=32)
     assert not entries(fresh_cache)
-    old, recent, dead, live = (fresh_cache / "datasets" / f".building-{name}" for name in ("old", "recent", "dead", "live"))
-    for folder in (old, recent, dead, live):
-        folder.mkdir()
-    os.utime(old, (time.time() - 2e5,) * 2)
-    (dead / "lock").write_text("")
-    with (live / "lock").open("w") as lock:
+    dead, live = (fresh_cache / "datasets" / f".building-{name}-16px-0123456789abcdef-x_1abcde" for name in ("dead", "live"))
+    for folder in (dead, live):
+        (folder / "damaged").mkdir(parents=True)
+        os.utime(folder, (time.time() + years * 3e7,) * 2)
+    with (fresh_cache / "locks" / "live-16px-0123456789abcdef").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         load_dataset("kvasir-seg", root=root, size=32)
-    assert not old.exists() and not dead.exists() and recent.exists() and live.exists()
+    assert not dead.exists() and live.exists()
 
 
 def test_phantoms_go_through_the_same_cache(monkeypatch):

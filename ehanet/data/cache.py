@@ -3,8 +3,9 @@
     <cache>/datasets/<name>-<size>px-<key>/{images.npy, masks.npy, manifest.json}
 
 The key is a digest of the sources' content, the size and the importer's version. A folder is built under a temporary name
-and renamed when complete, so two writers cannot disturb each other; the manifest's content hash is compared at the first
-load in a process, and a damaged folder is built anew.
+and renamed when complete, so a reader sees all of it or nothing; the hashes in its manifest are compared at the first
+load in a process, and a damaged folder is built anew. Of several writers one builds, holding the kernel's lock on
+<cache>/locks/<folder>, and the others wait for its result; what a killed writer has left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 from platformdirs import user_cache_dir
 
 from ehanet.data.importers import Row
+from ehanet.files import identity
+from ehanet.fingerprint import digest
 
-_LOCK = "lock"  # held by the process that builds an entry
-_verified: set[tuple] = set()  # (file, size, mtime) of arrays whose content this process has compared
+_BUILDING = ".building-"  # then the entry's name, "-" and a random word
+_verified: set[tuple] = set()  # identity of the files whose content this process has compared
 
 
 def cache_root() -> Path:
@@ -53,21 +56,22 @@ def read_entry(folder: Path) -> tuple[np.ndarray, np.ndarray, dict] | None:
     """Images, masks (memory-mapped, read-only) and manifest; None where the folder is missing, damaged or incomplete."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.pop("seal") != digest(manifest):
+            return None
         files = [folder / "images.npy", folder / "masks.npy"]
         images, masks = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
-        stats = [file.stat() for file in files]
-        mark = (folder, manifest["content"], *((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats))
+        mark = (folder, manifest["content"], *map(identity, files))
         if mark not in _verified:
-            if content_sha256(images, masks, manifest["ids"]) != manifest["content"] or len(manifest["groups"]) != len(images):
+            if content_sha256(images, masks, manifest["ids"]) != manifest["content"]:
                 return None
             _verified.add(mark)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         return None
     return images, masks, manifest
 
 
 def write_entry(folder: Path, ids: list[str], groups: list[str], rows: Iterable[Row], size: int, facts: dict) -> None:
-    """Write a complete folder from decoded rows, in the order of ``ids``.
+    """Write a complete folder from decoded rows, in the order of ``ids``; waits while another process writes it, and then keeps that one.
 
     Args:
         facts: what else belongs into the manifest (name, sources, licence, warnings, ...).
@@ -76,27 +80,32 @@ def write_entry(folder: Path, ids: list[str], groups: list[str], rows: Iterable[
         ValueError: every mask is empty.
         OSError: full disk or no permission, naming the cache folder; nothing is left behind.
     """
-    parent = folder.parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        _sweep(parent)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".building-{folder.name}-"))
+        with _locked(folder.name):
+            if read_entry(folder) is None:
+                _sweep(folder.parent, folder.name)
+                _build(folder, ids, groups, rows, size, facts)
     except OSError as error:
-        raise _unwritable(error) from error
-    try:
-        with (temporary / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            manifest = _write_arrays(temporary, ids, groups, rows, size, facts)
-            (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-            (temporary / _LOCK).unlink()
-            os.chmod(temporary, 0o755)
-            _publish(temporary, folder)
-    except OSError as error:
-        if error.filename is None or Path(error.filename).is_relative_to(parent):
+        place = Path(error.filename) if error.filename else folder
+        if place.is_relative_to(cache_root()) and not place.is_relative_to(cache_root() / "downloads"):
             raise _unwritable(error) from error
         raise
+
+
+def _build(folder: Path, ids: list[str], groups: list[str], rows: Iterable[Row], size: int, facts: dict) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_BUILDING}{folder.name}-"))
+    try:
+        manifest = _write_arrays(temporary, ids, groups, rows, size, facts)
+        sealed = {**manifest, "seal": digest(manifest)}
+        (temporary / "manifest.json").write_text(json.dumps(sealed, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.chmod(temporary, 0o755)
+        if folder.exists():  # damaged; readers of it keep their files
+            os.rename(folder, Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_BUILDING}{folder.name}-"), "damaged"))
+        os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    _sweep(folder.parent, folder.name)
 
 
 def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iterable[Row], size: int, facts: dict) -> dict:
@@ -131,38 +140,22 @@ def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iter
     }
 
 
-def _publish(temporary: Path, folder: Path) -> None:
-    """Rename the finished folder into place; a sound one that another writer put there first is kept."""
-    for _ in range(10):
-        try:
-            os.rename(temporary, folder)
-            return
-        except OSError:
-            if not folder.exists():
-                raise
-        if read_entry(folder) is not None:
-            return
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-damaged-"))
-        try:
-            os.rename(folder, aside / "entry")
-        except FileNotFoundError:
-            pass  # another writer has moved it aside
-        shutil.rmtree(aside, ignore_errors=True)
-    raise OSError(f"{folder} cannot be replaced; remove it by hand")
+@contextmanager
+def _locked(entry: str, wait: bool = True) -> Iterator[None]:
+    """The kernel's lock on the writing of an entry: a killed holder's is free at once. The empty file stays, since removing it would split the lock."""
+    path = cache_root() / "locks" / entry
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
 
 
-def _sweep(parent: Path) -> None:
-    """Remove what killed builds have left: a live one holds its lock, or is younger than a day where it has none."""
-    for leftover in parent.glob(".building-*"):
-        try:
-            if (leftover / _LOCK).exists():
-                with (leftover / _LOCK).open() as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            elif time.time() - leftover.stat().st_mtime < 86_400:
-                continue
+def _sweep(parent: Path, mine: str) -> None:
+    """Remove what killed writers have left: of ``mine``, whose lock we hold, and of every entry whose lock nobody holds."""
+    for leftover in parent.glob(f"{_BUILDING}*"):
+        entry = leftover.name.removeprefix(_BUILDING).rpartition("-")[0]
+        with suppress(OSError), nullcontext() if entry == mine else _locked(entry, wait=False):
             shutil.rmtree(leftover, ignore_errors=True)
-        except OSError:
-            continue
 
 
 def _unwritable(error: OSError) -> OSError:

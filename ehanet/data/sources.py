@@ -11,7 +11,7 @@ from pathlib import Path
 from ehanet.data.archives import SUFFIXES, archive_stem
 from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import Archive, Entry
-from ehanet.files import file_sha256, write_atomically
+from ehanet.files import file_sha256, identity, write_atomically
 
 
 def downloads_folder(name: str) -> Path:
@@ -75,7 +75,8 @@ def describe(path: Path, archive: Archive | None) -> dict:
     except (OSError, ValueError, KeyError, TypeError):
         sha256 = _folder_sha256(path) if path.is_dir() else file_sha256(path)
         with suppress(OSError):  # without a note the next call hashes again
-            write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
+            if _signature(path)[0] == signature:
+                write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
     official = None
     if archive is not None and path.is_file():
         if archive.sha256 is not None:
@@ -90,20 +91,20 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _signature(path: Path) -> tuple[str, int]:
-    """Digest of path, size and modification time (of every file of a folder), and the size in bytes."""
-    digest, size = hashlib.sha256(str(path.resolve()).encode()), 0
+    """Digest of a file's path and identity (of every file of a folder), and the size in bytes."""
+    digest, size = hashlib.sha256(os.fsencode(path.resolve())), 0
     for file in _files(path) if path.is_dir() else [path]:
         try:
-            stat = file.stat()
+            mark = identity(file)
         except OSError as error:
             raise ValueError(f"{file} cannot be read ({error.strerror}); remove or replace it") from error
-        digest.update(f"\n{file} {stat.st_size} {stat.st_mtime_ns}".encode())
-        size += stat.st_size
+        digest.update(f"\n{file} {mark}".encode(errors="surrogateescape"))
+        size += mark[0]
     return digest.hexdigest(), size
 
 
 def _folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in _files(folder):
-        digest.update(f"{file.relative_to(folder).as_posix()} {file_sha256(file)}\n".encode())
+        digest.update(f"{file.relative_to(folder).as_posix()} {file_sha256(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
