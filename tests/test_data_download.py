@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A file server whose manners the test sets: ranges or not, ETag or not, connections that break at the cuts."""
+    """A file server whose manners the test sets: ranges or not, ETag or not, connections that break at the cuts, pauses between blocks."""
 
     def __init__(self, server_state, *arguments):
         self.state = server_state
@@ -53,7 +54,9 @@ class Handler(BaseHTTPRequestHandler):
         if len(state["requests"]) <= state["broken_requests"]:
             stop = min((cut for cut in state["cuts"] if cut > start), default=stop)
         try:
-            self.wfile.write(body[start:stop])
+            for place in range(start, stop, 2**18):
+                self.wfile.write(body[place:min(stop, place + 2**18)])
+                time.sleep(state["pause"])
         except (BrokenPipeError, ConnectionResetError):
             pass
 
@@ -63,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    state = {"requests": [], "status": 200, "content": CONTENT, "ranges": True, "etag": '"v1"', "cuts": (), "broken_requests": 99}
+    state = {"requests": [], "status": 200, "content": CONTENT, "ranges": True, "etag": '"v1"', "cuts": (), "broken_requests": 99, "pause": 0}
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, state))
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
