@@ -48,6 +48,10 @@ def test_no_output_is_stripped_and_none_is_an_error(notebook):
         assert all(output.output_type != "error" for output in cell.outputs), f"code cell {number} failed"
 
 
+def test_the_first_code_cell_installs_the_package_where_it_is_missing(notebook):
+    assert 'find_spec("ehanet") is None:\n    %pip install --quiet ..' in code_cells(notebook)[0].source
+
+
 def test_widgets_are_stored_as_pictures(notebook):
     assert "widgets" not in notebook.metadata
     for cell in code_cells(notebook):

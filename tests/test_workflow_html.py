@@ -39,6 +39,7 @@ def test_content_decides_whether_a_page_is_made_again_and_time_stamps_do_not(tmp
 
     nbformat.write(new_notebook(cells=[new_markdown_cell("# One")]), notebook)
     first = convert()
+    assert '<li class="level1"><a href="#One">One</a></li>' in first[1], "a notebook without sections lists its title"
     assert convert() == first, "the same content is passed over"
     nbformat.write(new_notebook(cells=[new_markdown_cell("# Two")]), notebook)
     assert "Two" in convert()[1]

@@ -74,7 +74,8 @@ def to_html(path: Path) -> str:
 
     body, _ = HTMLExporter(template_name="basic", embed_images=True).from_filename(str(path))
     found = [(int(level), place, unescape(re.sub(r"<[^>]+>", "", text)).strip()) for level, place, text in HEADING.findall(body)]
-    contents = "".join(f'<li class="level{level}"><a href="#{place}">{escape(text)}</a></li>' for level, place, text in found if level > 1)
+    listed = [one for one in found if one[0] > 1] or found  # the title alone where a notebook has no sections
+    contents = "".join(f'<li class="level{level}"><a href="#{place}">{escape(text)}</a></li>' for level, place, text in listed)
     title = next((text for level, _, text in found if level == 1), path.stem)
     return PAGE.format(made_from=made_from(path), title=escape(f"{title}: {path.stem.partition('__')[2].replace('__', ', ') or path.stem}"), style=STYLE + CELLS + _code_colours(),
                        notebook=escape(path.name), contents=contents, body=body)
