@@ -26,7 +26,7 @@ from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
 
 CHECKPOINT = "ehanet-universal.safetensors"
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"  # of the clone
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"  # of the clone; an installed package finds it from the clone's folders instead
 CARD_SCORES = {"dice": 3, "iou": 3, "boundary_f1": 3, "hd95": 2}  # decimals
 POOR_DICE = 0.5
 
@@ -34,7 +34,8 @@ POOR_DICE = 0.5
 def find_checkpoint(path: str | Path | None = None) -> Path:
     """The file to load: ``path`` where given, else the clone's weights/ehanet-universal.safetensors, else the one in the user's cache.
 
-    ``path`` may be a .safetensors file, the best.pt of a run, or a folder with one of them.
+    ``path`` may be a .safetensors file, the best.pt of a run, or a folder with one of them. The clone is where the package lies, or, where that is
+    installed elsewhere (on Colab, say), the working folder or the one above it.
 
     Raises:
         FileNotFoundError: no such file; the message says how to get one.
@@ -42,7 +43,7 @@ def find_checkpoint(path: str | Path | None = None) -> Path:
     if path is not None:
         places = [Path(path), Path(path) / FILE_NAME, Path(path) / "best.pt"]
     else:
-        places = [WEIGHTS / CHECKPOINT, cache_root() / "weights" / CHECKPOINT]
+        places = [folder / CHECKPOINT for folder in (WEIGHTS, Path("weights"), Path("..", "weights"), cache_root() / "weights")]
     for place in places:
         if place.is_file():
             return place

@@ -129,13 +129,15 @@ def test_a_name_is_fetched_from_the_hub(written, monkeypatch):
 
 
 def test_checkpoints_are_found_in_their_order(written, tmp_path, monkeypatch, fresh_cache):
-    monkeypatch.setattr("ehanet.hub.WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr("ehanet.hub.WEIGHTS", tmp_path / "package/weights")
+    (tmp_path / "clone/notebooks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "clone/notebooks")
     with pytest.raises(FileNotFoundError, match=f"no checkpoint yet: copy {CHECKPOINT} .* to {fresh_cache}/weights"):
         find_checkpoint()
-    for folder in (fresh_cache / "weights", tmp_path / "weights"):  # the clone's goes first
+    for folder in (fresh_cache / "weights", tmp_path / "clone/weights", tmp_path / "package/weights"):  # the clone's goes first
         folder.mkdir(parents=True)
         (folder / CHECKPOINT).write_bytes(written.read_bytes())
-        assert find_checkpoint() == folder / CHECKPOINT
+        assert find_checkpoint().resolve() == (folder / CHECKPOINT).resolve()
     assert find_checkpoint(written) == written and predict(load_checkpoint_model(), np.zeros((40, 50, 3), np.uint8)).shape == (1, 40, 50)
     with pytest.raises(FileNotFoundError, match="checkpoint none.safetensors not found"):
         find_checkpoint("none.safetensors")

@@ -182,6 +182,7 @@ def test_the_command_ends_with_1_and_one_line_where_something_is_wrong(folder, t
 
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path, monkeypatch, fresh_cache, capsys):
     monkeypatch.setattr("ehanet.hub.WEIGHTS", tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert main(["predict", "x.png"]) == 1
     assert capsys.readouterr().err.startswith("error: no checkpoint yet: copy ehanet-universal.safetensors")
     assert main([]) == 0 and "python -m ehanet.data" in capsys.readouterr().out
