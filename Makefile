@@ -43,6 +43,7 @@ help:
 	@echo "make walkthroughs execute the notebooks in place; each is replaced only if all its cells ran"
 	@echo "make docs         pages of the public functions, from their docstrings, into docs/api/index.html"
 	@echo "make mutants      break the code on purpose and see the tests turn red"
+	@echo "make bench        how much faster than the plain released way, on this machine; into benchmarks/results"
 	@echo "make wheelhouse   packages for an installation without a network; copy the folder wheelhouse beside the Makefile there"
 	@echo "make lock         resolve requirements.lock again from pyproject.toml"
 	@echo "make clean        remove caches; .venv, runs and reports stay"
@@ -110,6 +111,9 @@ docs: $(ENVIRONMENT)
 mutants: $(ENVIRONMENT)
 	$(PY) tests/mutants/run.py
 
+bench: $(ENVIRONMENT)
+	@$(PY) -m benchmarks
+
 wheelhouse: $(ENVIRONMENT)
 	$(PY) -m pip wheel --wheel-dir wheelhouse -r requirements.lock
 	cp requirements.lock wheelhouse/
@@ -124,4 +128,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs docs mutants wheelhouse lock clean
+.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs docs mutants bench wheelhouse lock clean

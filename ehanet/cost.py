@@ -73,11 +73,11 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     """
     where = find_device(device)
     dtype = compute_dtype(config.precision, where)
-    start = _memory(where)
+    start = memory_so_far(where)
     torch.manual_seed(0)
     model = _untrained(config).to(where, memory_format=torch.channels_last)
     _train_step(model, size, where, dtype)
-    memory = _memory(where) - start  # before anything larger runs: a peak never falls
+    memory = memory_so_far(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)
     rates = _rates(model, size, where, dtype)
     best = max(rates, key=rates.get)
@@ -149,7 +149,7 @@ def _device_words(device: torch.device) -> str:
     return found["name"] + threads
 
 
-def _memory(device: torch.device) -> int:
+def memory_so_far(device: torch.device) -> int:
     """Bytes: the GPU's peak so far, or this process's peak where there is none; at its start, what it holds."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

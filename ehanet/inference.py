@@ -14,6 +14,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
 from ehanet.devices import find_device
+from ehanet.models.folding import folded
 from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
@@ -54,18 +55,18 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
         images: arrays as :func:`check_image` gives them.
     """
     size = size or getattr(model, "input_size", None)
-    model.eval()
+    network = _Network(model, flips)
     waiting: dict[tuple, list[tuple]] = {}
     for key, array in images:
         shape, image = array.shape[:2], _network_input(array, size)
         batch = waiting.setdefault(tuple(image.shape), [])
         batch.append((key, image, shape))
         if len(batch) == batch_size:
-            yield from _predict_batch(model, waiting.pop(tuple(image.shape)), flips)
+            yield from _predict_batch(network, waiting.pop(tuple(image.shape)))
         elif sum(map(len, waiting.values())) > 2 * batch_size:
-            yield from _predict_batch(model, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))), flips)
+            yield from _predict_batch(network, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))))
     for batch in waiting.values():
-        yield from _predict_batch(model, batch, flips)
+        yield from _predict_batch(network, batch)
 
 
 def _network_input(array: np.ndarray, size: int | None) -> Tensor:
@@ -76,11 +77,10 @@ def _network_input(array: np.ndarray, size: int | None) -> Tensor:
     return F.interpolate(image, (size, size), mode="bilinear", antialias=True)
 
 
-def _predict_batch(model: nn.Module, batch: list[tuple], flips: bool) -> Iterator[tuple[Hashable, np.ndarray]]:
+def _predict_batch(network: _Network, batch: list[tuple]) -> Iterator[tuple[Hashable, np.ndarray]]:
     """(key, image (1, 3, h, w), (H, W)) of one shape -> (key, probability (H, W))."""
     keys, images, shapes = zip(*batch)
-    device = next(model.parameters(), torch.zeros(1)).device
-    probabilities = _probabilities(model, torch.cat(images).to(device), flips)[:, None]
+    probabilities = network(torch.cat(images))[:, None]
     for key, probability, shape in zip(keys, probabilities, shapes):
         if probability.shape[1:] != shape:
             probability = F.interpolate(probability[None], shape, mode="bilinear", antialias=True)[0]
@@ -108,11 +108,22 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
                        read_record(run_dir / "record.json")["id"])
 
 
-@torch.no_grad()
-def _probabilities(model: nn.Module, batch: Tensor, flips: bool) -> Tensor:
-    """(B, 3, H, W) -> (B, H, W)."""
-    variants = [(), (2,), (3,), (2, 3)] if flips else [()]
-    return torch.stack([model(batch.flip(axes)).logits.sigmoid().flip(axes)[:, 0] for axes in variants]).mean(dim=0).float()
+class _Network:
+    """A network that predicts batches, with its batch norms folded from the second one on: a single batch would not earn the folding back."""
+
+    def __init__(self, model: nn.Module, flips: bool):
+        self.model, self.batches = model.eval(), 0
+        self.device = next(model.parameters(), torch.zeros(1)).device
+        self.variants = [(), (2,), (3,), (2, 3)] if flips else [()]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> probabilities (B, H, W) float32, averaged over the flips."""
+        images = images.to(self.device)
+        if self.batches == 1:
+            self.model = folded(self.model, images[:1])
+        self.batches += 1
+        return torch.stack([self.model(images.flip(axes)).logits.sigmoid().flip(axes)[:, 0] for axes in self.variants]).mean(dim=0).float()
 
 
 def _enumerate(images) -> list[tuple[str, object]]:

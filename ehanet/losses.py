@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,33 +45,62 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     if probabilities.ndim != 4 or labels.shape != (len(probabilities), *probabilities.shape[2:]):
         raise ValueError(f"lovasz_softmax: expected probabilities (B, C, H, W) and labels (B, H, W) or (B, 1, H, W), "
                          f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}")
+    if probabilities.shape[1] == 2 and _sums_to_one(probabilities.detach()):
+        return _lovasz_two_classes(probabilities[:, 1], labels)
     losses = []
     for index in range(probabilities.shape[1]):
-        foreground = (labels == index).flatten().to(probabilities.dtype)
+        foreground = (labels == index).flatten()
         if foreground.any():
-            errors = (foreground - probabilities[:, index].flatten()).abs()
-            errors, order = torch.sort(errors, descending=True)
-            losses.append(errors @ _jaccard_increments(foreground[order]))
+            errors = (foreground.to(probabilities.dtype) - probabilities[:, index].flatten()).abs()
+            order, ordered = _by_error(errors.detach(), foreground)
+            losses.append(errors @ _scattered(_increments(_jaccard_losses(ordered, errors.dtype)), order))
     return torch.stack(losses).mean()
 
 
 def _lovasz_two_classes(probability: Tensor, labels: Tensor) -> Tensor:
     """Lovasz-softmax of a two-class softmax from the probability of class 1: both classes have the same errors, so one
     sort serves both."""
-    foreground = labels.flatten().to(probability.dtype)
-    errors, order = torch.sort((foreground - probability.flatten()).abs(), descending=True)
-    foreground = foreground[order]
-    present = [ordered for ordered in (1 - foreground, foreground) if ordered.any()]
-    return torch.stack([errors @ _jaccard_increments(ordered) for ordered in present]).mean()
+    foreground = labels.flatten() > 0
+    errors = (foreground.to(probability.dtype) - probability.flatten()).abs()
+    order, ordered = _by_error(errors.detach(), foreground)
+    jaccard = [_jaccard_losses(member, errors.dtype) for member in (~ordered, ordered) if member.any()]
+    return errors @ _scattered(_increments(sum(jaccard) / len(jaccard)), order)
 
 
-def _jaccard_increments(foreground: Tensor) -> Tensor:
-    """Increments of 1 - intersection / union as pixels, sorted by error, turn wrong one after another; (P,) -> (P,)."""
-    total = foreground.sum()
-    intersection = total - foreground.cumsum(0)
-    union = total + (1 - foreground).cumsum(0)
-    jaccard = 1 - intersection / union
-    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+def _sums_to_one(probabilities: Tensor) -> bool:
+    return bool(((probabilities.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
+def _by_error(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors >= 0 and foreground, each (P,) -> their order from the largest error down, (P,), and the foreground in that order.
+
+    On a CPU the numbers themselves are sorted, which NumPy does with vector instructions: error, place and foreground packed into one
+    64-bit key, since non-negative floats are ordered as their bits are.
+    """
+    if errors.device.type != "cpu" or errors.dtype != torch.float32:
+        order = torch.sort(errors, descending=True).indices
+        return order, foreground[order]
+    keys = ((~errors.view(torch.int32)).long() << 32) | (torch.arange(len(errors)) << 1) | foreground
+    keys = torch.from_numpy(np.sort(keys.numpy())) & 0xFFFFFFFF
+    return keys >> 1, (keys & 1).bool()
+
+
+def _jaccard_losses(foreground: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 - intersection / union as pixels, sorted by error, turn wrong one after another; bool (P,) -> (P,)."""
+    found = foreground.cumsum(0, dtype=torch.int32)  # whole numbers count exactly
+    missed = found[-1] - found
+    seen = torch.arange(1, len(found) + 1, dtype=torch.int32, device=found.device)
+    return 1 - missed.to(dtype) / (missed + seen)
+
+
+def _increments(losses: Tensor) -> Tensor:
+    """(P,) -> (P,), what each pixel adds."""
+    return torch.diff(losses, prepend=losses.new_zeros(1))
+
+
+def _scattered(ordered: Tensor, order: Tensor) -> Tensor:
+    """Back from the order of the errors to that of the pixels: the gradient of the loss with respect to the errors."""
+    return torch.empty_like(ordered).scatter_(0, order, ordered)
 
 
 def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from ehanet.fingerprint import digest
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.plugins import load_plugin, plugin_hashes
+from ehanet.recipe import batches, freeze, learning_rate_factor, moving_average
 from ehanet.records import read_record, write_record
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
@@ -64,7 +65,7 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         _start_anew(run_dir)
     started = time.time()
     dataset = load_dataset(config.dataset, root=root, size=config.size)
-    trainer = _Trainer(config, dataset, run_dir)
+    trainer = Trainer(config, dataset, run_dir)
     trainer.resume()
     with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch",
               disable=not progress) as bar:
@@ -75,8 +76,8 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
     return trainer.finish(started)
 
 
-class _Trainer:
-    """What a run keeps between epochs."""
+class Trainer:
+    """What a run keeps between epochs; :func:`fit` is its front door, benchmarks take single steps from it."""
 
     def __init__(self, config: RunConfig, dataset: Dataset, run_dir: Path):
         self.config, self.dataset, self.run_dir = config, dataset, run_dir
@@ -89,10 +90,10 @@ class _Trainer:
         self.model = build_model(config.method, **config.build_options)
         self.encoder = getattr(self.model, "encoder", None)
         self.initialisation = getattr(self.encoder, "initialisation", "random")
-        self.frozen = _freeze(self.encoder, config.freeze_encoder, self.initialisation)
+        self.frozen = freeze(self.encoder, config.freeze_encoder, self.initialisation)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if config.compile else self.model
-        self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema), use_buffers=True) if config.ema else None
+        self.average = AveragedModel(self.model, avg_fn=moving_average(config.ema), use_buffers=True) if config.ema else None
         self.loss = build_loss(config.method, **config.loss_options)
         self.augment = Augmentation(config.augmentation)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -150,7 +151,7 @@ class _Trainer:
         torch.manual_seed(int(random[2]))  # dropout
         self.model.train()
         try:
-            losses = [self._step(indices, generator) for indices in batches(order, self.config.batch_size)]
+            losses = [self.step(self.batch(indices, generator), indices) for indices in batches(order, self.config.batch_size)]
             val_loss, val_dice = self._validate()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -171,12 +172,17 @@ class _Trainer:
         self._log(row)
         return row
 
-    def _step(self, indices: np.ndarray, generator: torch.Generator) -> float:
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) in [0, 1], masks and edge labels (B, 1, H, W) of these indices, augmented, on the device."""
         images, masks = self._load(indices)
         original = masks
         images, masks = self.augment(images, masks, generator)
         # the released loop augments image and mask, never the edge file
-        edges = self._edge_labels(original if "edges-unaugmented" in self.config.defects else masks)
+        return images, masks, self._edge_labels(original if "edges-unaugmented" in self.config.defects else masks)
+
+    def step(self, batch: tuple[Tensor, Tensor, Tensor], indices: np.ndarray) -> float:
+        """One optimizer step on what :meth:`batch` gave for ``indices``; returns the loss."""
+        images, masks, edges = batch
         loss = self.loss(self._predict(images), masks, edges).total
         value = loss.item()
         if not math.isfinite(value):
@@ -258,55 +264,6 @@ class _Trainer:
             plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
             checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )
-
-
-def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut ``order`` (N,) into batches of ``batch_size``; a last batch of one image joins the one before, since batch norm cannot take it.
-
-    Raises:
-        ValueError: fewer than two images in all.
-    """
-    if len(order) < 2:
-        raise ValueError(f"training needs at least 2 images, the train split has {len(order)}")
-    parts = [order[start:start + batch_size] for start in range(0, len(order), batch_size)]
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [np.concatenate(parts[-2:])]
-    return parts
-
-
-def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Factor on the learning rate of a ``schedule`` at ``progress`` in [0, 1] of all steps.
-
-    "one-cycle" rises from 1/25 along a cosine over the first 30 %, then falls to 1e-4 / 25 (Smith and Topin 2019, with
-    PyTorch's default shape); "cosine" warms up linearly over 5 %, then falls to zero (Loshchilov and Hutter 2017).
-    """
-    if schedule == "constant":
-        return 1.0
-    warm_up, low, final = (0.3, 1 / 25, 1e-4 / 25) if schedule == "one-cycle" else (0.05, 0.0, 0.0)
-    if progress < warm_up:
-        rise = progress / warm_up
-        return low + (1 - low) * ((1 - math.cos(math.pi * rise)) / 2 if schedule == "one-cycle" else rise)
-    fall = min(1.0, (progress - warm_up) / (1 - warm_up))
-    return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
-
-
-def _moving_average(decay: float):
-    """What :class:`AveragedModel` does with an average, the new value and the number of steps before."""
-
-    def update(average: Tensor, value: Tensor, steps: Tensor) -> Tensor:
-        if not average.is_floating_point():
-            return value
-        return torch.lerp(average, value, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
-
-    return update
-
-
-def _freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:
-    """Take the gradient from the encoder's parameters by the rule; batch statistics and dropout stay active, as released."""
-    frozen = encoder is not None and (rule == "always" or (rule == "pretrained" and initialisation != "random"))
-    if frozen:
-        encoder.requires_grad_(False)
-    return frozen
 
 
 def _is_sound(run_dir: Path, name: str = "best.pt") -> bool:

@@ -65,7 +65,7 @@ def result(config, run_dir):
 def interrupted(config, run_dir, monkeypatch):
     """A run whose epochs are done and whose end is not."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training._Trainer, "finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(training.Trainer, "finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         fit(config, run_dir, progress=False)
 
 
@@ -154,9 +154,9 @@ def test_a_checkpoint_of_other_settings_or_images_names_the_difference(config, t
 
 
 def test_weights_that_turn_nan_never_replace_the_good_checkpoint(config, whole, tmp_path, monkeypatch):
-    real = training._Trainer._validate
+    real = training.Trainer._validate
     with monkeypatch.context() as patch:
-        patch.setattr(training._Trainer, "_validate", lambda self: (float("nan"), 0.0) if self.epoch == 1 else real(self))
+        patch.setattr(training.Trainer, "_validate", lambda self: (float("nan"), 0.0) if self.epoch == 1 else real(self))
         with pytest.raises(ValueError, match="validation loss is nan after epoch 2; the last good checkpoint is kept"):
             fit(config, tmp_path / "run", progress=False)
     assert load_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 1
@@ -166,7 +166,7 @@ def test_weights_that_turn_nan_never_replace_the_good_checkpoint(config, whole, 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError(),
                                    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")])
 def test_out_of_memory_stops_with_advice_and_goes_on_later(config, whole, tmp_path, monkeypatch, error):
-    real = training._Trainer._step
+    real = training.Trainer.step
 
     def step(self, *arguments):
         if self.epoch == 1:
@@ -174,7 +174,7 @@ def test_out_of_memory_stops_with_advice_and_goes_on_later(config, whole, tmp_pa
         return real(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Trainer, "_step", step)
+        patch.setattr(training.Trainer, "step", step)
         with pytest.raises(ValueError, match="cpu is out of memory in epoch 2 with batches of 8 images of 32 px; .* smaller batch_size") as caught:
             fit(config, tmp_path / "run", progress=False)
     assert "\n" not in str(caught.value)

@@ -16,7 +16,8 @@ from ehanet.data.joint import balanced_draw
 from ehanet.data.phantoms import PHANTOMS
 from ehanet.publishing import publish_best
 from ehanet.records import read_record
-from ehanet.training import _moving_average, _Trainer, fit
+from ehanet.recipe import moving_average
+from ehanet.training import Trainer, fit
 
 
 def test_the_phantoms_are_named_once():
@@ -68,7 +69,7 @@ SHORT = RunConfig(method="unet-32", dataset="universal-phantoms", size=32, epoch
 def test_training_draws_as_many_as_asked_and_keeps_the_average(tmp_path):
     data = load_dataset("universal-phantoms", size=32)
     small = replace(data, splits={**data.splits, "val": data.splits["val"][::20]})
-    trainer = _Trainer(SHORT, small, tmp_path / "whole")
+    trainer = Trainer(SHORT, small, tmp_path / "whole")
     trainer.resume()
     first = trainer.run_epoch()
     assert first["steps"] == 2 and trainer.total_steps == 4
@@ -76,7 +77,7 @@ def test_training_draws_as_many_as_asked_and_keeps_the_average(tmp_path):
     best, last = (load_checkpoint(tmp_path / "whole" / f"{name}.pt") for name in ("best", "last"))
     assert not best["model"][weight].equal(last["model"][weight]) and best["model"][weight].equal(last["average"][f"module.{weight}"])
     trainer.run_epoch()
-    again = _Trainer(SHORT, small, tmp_path / "whole")  # goes on from last.pt of epoch 2
+    again = Trainer(SHORT, small, tmp_path / "whole")  # goes on from last.pt of epoch 2
     again.resume()
     assert again.epoch == 2
     for mine, theirs in zip(again.average.state_dict().values(), trainer.average.state_dict().values()):
@@ -100,7 +101,7 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
 
 
 def test_the_average_by_hand():
-    update = _moving_average(0.5)
+    update = moving_average(0.5)
     value = torch.tensor([4.0])
     assert update(torch.tensor([0.0]), value, torch.tensor(0)).item() == pytest.approx(4 * 0.9)  # decay (1 + 0) / (10 + 0)
     assert update(torch.tensor([0.0]), value, torch.tensor(1000)).item() == pytest.approx(2.0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehanet.losses import EHANetLoss, LogitLoss, _lovasz_two_classes, dice_bce, lovasz_softmax
+from ehanet.losses import EHANetLoss, LogitLoss, _by_error, _lovasz_two_classes, dice_bce, lovasz_softmax
 from ehanet.models.output import SegmentationOutput
 
 
@@ -49,18 +49,49 @@ def test_lovasz_softmax_is_its_definition(seed, classes, share):
         assert _lovasz_two_classes(probabilities[:, 1], labels).item() == pytest.approx(expected, abs=1e-10)
 
 
+def lovasz_with_a_sort_for_each_class(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The released way, in PyTorch alone: (B, C, H, W) and (B, H, W) -> loss with its gradient."""
+    losses = []
+    for index in range(probabilities.shape[1]):
+        truth = (labels == index).flatten().to(probabilities.dtype)
+        if truth.any():
+            errors, order = torch.sort((truth - probabilities[:, index].flatten()).abs(), descending=True)
+            truth = truth[order]
+            jaccard = 1 - (truth.sum() - truth.cumsum(0)) / (truth.sum() + (1 - truth).cumsum(0))
+            losses.append(errors @ torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]]))
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_one_sort_has_the_gradient_of_two(share):
+def test_one_sort_has_the_gradient_of_two(share, dtype):
     torch.manual_seed(0)
-    labels = (torch.rand(2, 6, 7) < share).long()
+    labels = (torch.rand(2, 16, 17) < share).long()
     gradients = []
-    for loss in (lambda p: lovasz_softmax(p, labels), lambda p: _lovasz_two_classes(p[:, 1], labels)):
+    for loss in (lovasz_with_a_sort_for_each_class, lovasz_softmax, lambda p, y: _lovasz_two_classes(p[:, 1], y)):
         torch.manual_seed(1)
-        logits = torch.randn(2, 2, 6, 7, dtype=torch.float64, requires_grad=True)
-        loss(logits.softmax(dim=1)).backward()
+        logits = torch.randn(2, 2, 16, 17, dtype=dtype, requires_grad=True)
+        loss(logits.softmax(dim=1), labels).backward()
         gradients.append(logits.grad)
     assert gradients[0].abs().max() > 0
-    assert torch.allclose(*gradients, atol=1e-12)
+    atol = 1e-12 if dtype == torch.float64 else 1e-6
+    assert torch.allclose(gradients[0], gradients[1], atol=atol) and torch.allclose(gradients[0], gradients[2], atol=atol)
+
+
+def test_two_channels_that_do_not_sum_to_one_are_sorted_each_by_its_own_errors():
+    torch.manual_seed(0)
+    probabilities, labels = torch.rand(2, 2, 5, 6, dtype=torch.float64), torch.randint(2, (2, 5, 6))
+    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(lovasz_by_definition(probabilities.numpy(), labels.numpy()), abs=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(errors=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), seed=st.integers(0, 99))
+def test_packed_keys_sort_as_the_errors_do(errors, seed):
+    errors = torch.tensor(errors)
+    foreground = torch.rand(len(errors), generator=torch.Generator().manual_seed(seed)) < 0.5
+    order, ordered = _by_error(errors, foreground)
+    assert torch.equal(order.sort().values, torch.arange(len(errors)))
+    assert torch.equal(errors[order], errors.sort(descending=True).values) and torch.equal(ordered, foreground[order])
 
 
 def test_lovasz_of_a_perfect_and_a_wrong_prediction():

@@ -17,7 +17,8 @@ from ehanet import load_run
 from ehanet.checkpoints import load_checkpoint
 from ehanet.config import DEFECTS, RunConfig
 from ehanet.models.registry import _METHODS, register
-from ehanet.training import HISTORY, batches, fit, learning_rate_factor
+from ehanet.recipe import batches, learning_rate_factor
+from ehanet.training import HISTORY, fit
 
 
 @pytest.fixture(scope="module")

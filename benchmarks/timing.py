@@ -1,0 +1,93 @@
+"""Two things measured in turn, several times, and what the machine could do at best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+MODEL_GMAC = 4.05  # EHANet at 256 x 256, spec/ehanet.md
+BACKWARD = 3  # a training step computes about three times what inference does
+SHARE = 0.4  # of what the matrix-product peak allows: the target on a CPU where the figure of the issue is out of its reach
+
+
+@dataclass
+class Ratio:
+    """One line of the table: seconds of the plain way over seconds of ours.
+
+    plain, ours: medians in seconds. low, high: middle half of the ratios. target: the ratio aimed at on this machine, or None. limit: the ratio at
+    which every multiplication would run at the machine's peak, or None.
+    """
+
+    what: str
+    plain: float
+    ours: float
+    low: float
+    high: float
+    target: float | None = None
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.plain / self.ours
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: of this process's processor on a CPU, so that a busy machine does not distort them; by the wall on a GPU, when its work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+def compare(what: str, plain: Callable, ours: Callable, device: torch.device, repeats: int = 5, target: float | None = None,
+            limit_seconds: float | None = None, note: str = "") -> Ratio:
+    """Time ``plain`` and ``ours`` in turn, ``repeats`` times after one call of each that warms up.
+
+    Args:
+        target: the issue's ratio on this kind of device.
+        limit_seconds: what the multiplications of one call take at the machine's peak.
+    """
+    plain(), ours()
+    times = np.array([[_seconds(call, device) for call in (plain, ours)] for _ in range(repeats)])
+    before, after = np.median(times, axis=0)
+    low, high = np.percentile(times[:, 0] / times[:, 1], [25, 75])
+    limit = before / limit_seconds if limit_seconds else None
+    if target is not None and limit is not None and device.type == "cpu":
+        target = min(target, SHARE * limit)
+    return Ratio(what, before, after, low, high, target, limit, note)
+
+
+def _seconds(call: Callable, device: torch.device) -> float:
+    start = clock(device)
+    call()
+    return clock(device) - start
+
+
+def peak(device: torch.device, dtypes: Sequence[torch.dtype] = (torch.float32, torch.bfloat16)) -> dict[torch.dtype, float]:
+    """Multiply-accumulates a second of a matrix product of 1024 x 1024 (8192 x 8192 on a GPU), the best of five."""
+    side = 8192 if device.type == "cuda" else 1024
+    found = {}
+    for dtype in dtypes:
+        matrix = torch.rand(side, side, device=device).to(dtype)
+        torch.mm(matrix, matrix)
+        found[dtype] = side**3 / min(_seconds(lambda: torch.mm(matrix, matrix), device) for _ in range(5))
+    return found
+
+
+def limit_seconds(peaks: dict[torch.dtype, float], images: int, size: int = 256, training: bool = False) -> float:
+    """Seconds that EHANet's multiplications on so many images take at the better peak."""
+    macs = MODEL_GMAC * 1e9 * images * (size / 256) ** 2 * (BACKWARD if training else 1)
+    return macs / max(peaks.values())
+
+
+def words(seconds: float) -> str:
+    """Three digits with a unit."""
+    unit, factor = ("s", 1) if seconds >= 1 else ("ms", 1e3)
+    value = seconds * factor
+    return f"{value:.{max(0, 2 - math.floor(math.log10(max(value, 1e-9))))}f} {unit}"

@@ -1,0 +1,105 @@
+"""Training: one step, its memory, the data's share of it, and whole epochs with data, beside the plain way."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.released import Released
+from benchmarks.timing import Ratio, clock, compare, limit_seconds
+from ehanet.config import RunConfig
+from ehanet.data import Dataset, load_dataset
+from ehanet.data.phantoms import MINIMUM_SIZE
+from ehanet.models import build_model
+from ehanet.training import Trainer
+
+SIZE, ORIGINAL, COUNT = 256, 512, 40  # side in the network, side of the files, files (32 to train, 4 to validate, 4 to test)
+
+
+def rows(device: torch.device, peaks: dict) -> list[Ratio]:
+    """The lines of this group."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        files = write_files(folder / "data")
+        dataset = load_dataset(folder / "data", size=SIZE)
+        found = []
+        for frozen, batch in ((True, 8), (True, 16), (False, 8), (False, 16)):
+            config = RunConfig(dataset=str(folder / "data"), size=SIZE, batch_size=batch, optimizer="adam", augmentation="released", epochs=1000,
+                               freeze_encoder="always" if frozen else "never", device=str(device))
+            what = f"training step, encoder {'frozen' if frozen else 'trained'}, batch {batch}"
+            found.append(compare(what, plain_step(dataset, config, device), our_step(dataset, config, folder / what), device, 3,
+                                 target={("cpu", True): 4, ("cpu", False): 3, ("cuda", True): 6, ("cuda", False): 5}[device.type, frozen],
+                                 limit_seconds=limit_seconds(peaks, batch, training=True), note="data of the batch ready"))
+        return [*found, _share_of_data(dataset, config, folder / "share", device), _epochs(files, dataset, replace(config, batch_size=8), folder / "epochs", device)]
+
+
+def write_files(folder: Path) -> list[tuple[Path, Path, Path]]:
+    """Polyp phantoms as JPEG with PNG masks and PNG edges, as the released loop reads them; (image, mask, edge) of each training image."""
+    phantoms = load_dataset("phantom-polyp", size=max(MINIMUM_SIZE, ORIGINAL // 4))
+    files = []
+    for index in range(COUNT):
+        paths = tuple(folder / kind / f"{index:03d}.{suffix}" for kind, suffix in (("images", "jpg"), ("masks", "png"), ("edges", "png")))
+        mask = phantoms.masks[index] * 255
+        edge = mask ^ np.roll(mask, 1, axis=0)
+        for path, picture in zip(paths, (phantoms.images[index], mask, edge)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).resize((ORIGINAL, ORIGINAL)).save(path)
+        files.append(paths)
+    return files
+
+
+def _batch(dataset: Dataset, config: RunConfig, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    indices = dataset.splits["train"][:config.batch_size]
+    images = torch.from_numpy(dataset.images[indices]).permute(0, 3, 1, 2).float() / 255
+    masks = torch.from_numpy(dataset.masks[indices])[:, None].float()
+    return images.contiguous().to(device), masks.to(device), (masks != masks.roll(1, 2)).float().to(device)
+
+
+def _released(config: RunConfig, device: torch.device) -> Released:
+    model = build_model("ehanet").to(device)
+    model.encoder.requires_grad_(config.freeze_encoder == "never")
+    return Released(model)
+
+
+def plain_step(dataset: Dataset, config: RunConfig, device: torch.device):
+    plain, batch = _released(config, device), _batch(dataset, config, device)
+    return lambda: plain.step(*batch)
+
+
+def our_step(dataset: Dataset, config: RunConfig, run_dir: Path):
+    trainer = Trainer(config, dataset, run_dir)
+    trainer.model.train()
+    indices = dataset.splits["train"][:config.batch_size]
+    batch = trainer.batch(indices, torch.Generator().manual_seed(0))
+    return lambda: trainer.step(*batch, indices)
+
+
+def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:
+    """Seconds of a step with its data, and of the data alone: loading, augmentation and edge labels."""
+    trainer = Trainer(config, dataset, run_dir)
+    trainer.model.train()
+    indices, generator = dataset.splits["train"][:config.batch_size], torch.Generator().manual_seed(0)
+    times = []
+    for _ in range(4):
+        start = clock(device)
+        batch = trainer.batch(indices, generator)
+        middle = clock(device)
+        trainer.step(*batch, indices)
+        times.append((clock(device) - start, middle - start))
+    whole, data = np.median(times[1:], axis=0)
+    return Ratio("a step over its data", whole, data, whole / data, whole / data, 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
+
+
+def _epochs(files: list, dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:
+    """Second epochs: the plain way decodes again, ours reads its cache; ours also validates and writes two checkpoints."""
+    plain, random = _released(config, device), np.random.default_rng(0)
+    trainer = Trainer(config, dataset, run_dir)
+    train = [files[index] for index in dataset.splits["train"]]
+    return compare("epoch end to end, encoder trained", lambda: plain.epoch(train, SIZE, config.batch_size, random), trainer.run_epoch, device, 2,
+                   5 if device.type == "cpu" else 20, limit_seconds(_peaks(device), len(train), training=True), "second and later; ours with validation and checkpoints")
