@@ -1,0 +1,75 @@
+"""The benchmarks: their baseline computes what the package computes, their table says what was measured. Nothing here is timed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks import __main__ as bench
+from benchmarks import released, timing, training
+from ehanet.data import load_dataset
+from ehanet.data.edges import edge_labels
+from ehanet.losses import EHANetLoss, lovasz_softmax
+from ehanet.models.output import SegmentationOutput
+
+CPU = torch.device("cpu")
+
+
+def test_the_baseline_has_the_loss_of_the_package():
+    torch.manual_seed(0)
+    logits = [torch.randn(2, 1, 16, 16) for _ in range(5)]
+    edge_logits, mask = torch.randn(2, 2, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[0, :, 3:9, 4:12] = 1
+    out = SegmentationOutput(logits[4], logits[:4], edge_logits.softmax(dim=1), edge_logits)
+    edge = edge_labels(mask)
+    assert released.lovasz(out.edge, edge[:, 0]).item() == pytest.approx(lovasz_softmax(out.edge, edge).item(), abs=1e-6)
+    assert released.loss(out, mask, edge).item() == pytest.approx(EHANetLoss()(out, mask, edge).total.item(), abs=1e-5)
+
+
+class Never:
+    """A generator that turns and flips nothing."""
+
+    def random(self) -> float:
+        return 1.0
+
+
+def test_the_baseline_reads_the_files_that_the_package_reads(tmp_path):
+    files = training.write_files(tmp_path / "data")
+    dataset = load_dataset(tmp_path / "data", size=64)
+    images, masks, edges = released.load(files[:3], 64, Never())
+    assert len(dataset.ids) == training.COUNT and images.shape == (3, 3, 64, 64) and edges.unique().tolist() in ([0.0], [0.0, 1.0])
+    ours = torch.from_numpy(np.array(dataset.masks[:3]))[:, None].float()
+    assert ((masks > 0.5).float() - ours).abs().mean() < 0.01
+
+
+def test_ratios_are_of_medians_and_a_target_beyond_the_machine_becomes_a_share_of_its_limit(monkeypatch):
+    now = iter(np.cumsum([0.0, 6, 0, 2, 0, 8, 0, 2, 0, 12, 0, 3]))  # plain takes 6, 8 and 12 seconds, ours 2, 2 and 3
+    monkeypatch.setattr(timing, "clock", lambda device: next(now))
+    row = timing.compare("x", lambda: None, lambda: None, CPU, repeats=3, target=6, limit_seconds=1)
+    assert (row.plain, row.ours, row.ratio, row.limit) == (8, 2, 4, 8)
+    assert row.target == pytest.approx(0.4 * 8) and 3 <= row.low <= row.high <= 4
+
+
+def test_limit_counts_three_times_the_multiplications_for_a_step():
+    peaks = {torch.float32: 4.05e9, torch.bfloat16: 1e9}
+    assert timing.limit_seconds(peaks, 2) == pytest.approx(2) and timing.limit_seconds(peaks, 2, size=128, training=True) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("seconds, said", [(12.34, "12.3 s"), (1, "1.00 s"), (0.0456, "45.6 ms"), (0.00123, "1.23 ms"), (123.4, "123 s")])
+def test_three_digits_with_a_unit(seconds, said):
+    assert timing.words(seconds) == said
+
+
+def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    machine = {"type": "cpu", "name": "Some (R) CPU", "threads": 1, "torch": "2", "python": "3", "system": "Linux", "peak_float32_gmac_s": 40.0, "peak_bfloat16_gmac_s": 1.0}
+    row = {"what": "Lovasz-softmax", "plain": 0.2, "ours": 0.05, "low": 3.9, "high": 4.1, "target": 4.0, "limit": None, "note": ""}
+    for group, change in (("losses", {}), ("memory", {"what": "peak", "target": None}), ("losses", {"ours": 0.1, "target": 4.0})):
+        page = bench.write(group, {"rows": [row | change], "machine": machine})
+    frame = pd.read_csv(page.with_suffix(".csv"))
+    assert page.name == "some-r-cpu-1-thread.md" and frame["group"].tolist() == ["memory", "losses"] and frame["ours"].tolist() == [0.05, 0.1]
+    assert math.isnan(frame["target"][0])
+    text = page.read_text()
+    assert "| losses | Lovasz-softmax | 200 ms | 100 ms | 2.00 [3.90-4.10] | 4 MISSED |" in text and "peak |  |  | 4.00" in text
