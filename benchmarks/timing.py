@@ -19,22 +19,19 @@ SHARE = 0.4  # of what the matrix-product peak allows: the target on a CPU where
 class Ratio:
     """One line of the table: seconds of the plain way over seconds of ours.
 
-    plain, ours: medians in seconds. low, high: middle half of the ratios. target: the ratio aimed at on this machine, or None. limit: the ratio at
+    plain, ours: medians in seconds. ratio, low, high: median and middle half of the repetitions' ratios. target: the ratio aimed at on this machine, or None. limit: the ratio at
     which every multiplication would run at the machine's peak, or None.
     """
 
     what: str
     plain: float
     ours: float
+    ratio: float
     low: float
     high: float
     target: float | None = None
     limit: float | None = None
     note: str = ""
-
-    @property
-    def ratio(self) -> float:
-        return self.plain / self.ours
 
 
 def clock(device: torch.device) -> float:
@@ -56,11 +53,11 @@ def compare(what: str, plain: Callable, ours: Callable, device: torch.device, re
     plain(), ours()
     times = np.array([[_seconds(call, device) for call in (plain, ours)] for _ in range(repeats)])
     before, after = np.median(times, axis=0)
-    low, high = np.percentile(times[:, 0] / times[:, 1], [25, 75])
+    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
     limit = before / limit_seconds if limit_seconds else None
     if target is not None and limit is not None and device.type == "cpu":
         target = min(target, SHARE * limit)
-    return Ratio(what, before, after, low, high, target, limit, note)
+    return Ratio(what, before, after, ratio, low, high, target, limit, note)
 
 
 def _seconds(call: Callable, device: torch.device) -> float:

@@ -93,7 +93,7 @@ def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: t
         trainer.step(*batch, indices)
         times.append((clock(device) - start, middle - start))
     whole, data = np.median(times[1:], axis=0)
-    return Ratio("a step over its data", whole, data, whole / data, whole / data, 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
+    return Ratio("a step over its data", whole, data, *3 * [whole / data], 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
 
 
 def _epochs(files: list, dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:

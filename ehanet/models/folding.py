@@ -17,7 +17,7 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
     (scale g, shift beta, running mean m and variance v) follows, with weights in channels-last order.
 
     Which convolution feeds which batch norm is seen by running the network, not guessed from names, and the copy is compared with the
-    original on ``images``. A network that cannot be copied, or whose copy differs, comes back as it is.
+    original on ``images``. A network that has nothing to fold, that cannot be copied, or whose copy differs, comes back as it is.
 
     Args:
         model: any network of the suite; it is not changed, and put in evaluation mode.
@@ -29,6 +29,8 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
     except (RuntimeError, TypeError):  # a network of the user's own may hold what cannot be copied
         return model
     expected, pairs = _run_and_watch(copy, images)
+    if not pairs:
+        return model
     for convolution, norm in pairs:
         convolution.weight, convolution.bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps,
                                                                     norm.weight, norm.bias)
