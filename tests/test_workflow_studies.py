@@ -45,7 +45,7 @@ def test_data_sets_and_parameters_of_a_study(plan):
 
 @pytest.mark.parametrize(("studies", "message"), [
     ("[nothing]", "unknown study 'nothing'; known: scores, images"),
-    ("{scores: 3}", "scores: datasets: expected a list, got 3"),
+    ("{scores: 3}", "'scores': datasets: expected a list, got 3"),
     ("{scores: {images: 8}}", "unknown parameter 'images'; known: dataset: str, reports: str"),
     ("{scores: {reports: elsewhere}}", "studies: scores: reports cannot be set here"),
     ("5", "studies: expected a list of names"),
