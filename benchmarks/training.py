@@ -77,7 +77,7 @@ def our_step(dataset: Dataset, config: RunConfig, run_dir: Path):
     trainer.model.train()
     indices = dataset.splits["train"][:config.batch_size]
     batch = trainer.batch(indices, torch.Generator().manual_seed(0))
-    return lambda: trainer.step(*batch, indices)
+    return lambda: trainer.step(batch, indices)
 
 
 def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:
@@ -90,7 +90,7 @@ def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: t
         start = clock(device)
         batch = trainer.batch(indices, generator)
         middle = clock(device)
-        trainer.step(*batch, indices)
+        trainer.step(batch, indices)
         times.append((clock(device) - start, middle - start))
     whole, data = np.median(times[1:], axis=0)
     return Ratio("a step over its data", whole, data, *3 * [whole / data], 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
