@@ -36,7 +36,7 @@ def rows(device: torch.device, peaks: dict) -> list[Ratio]:
             found.append(compare(what, plain_step(dataset, config, device), our_step(dataset, config, folder / what), device, 3,
                                  target={("cpu", True): 4, ("cpu", False): 3, ("cuda", True): 6, ("cuda", False): 5}[device.type, frozen],
                                  limit_seconds=limit_seconds(peaks, batch, training=True), note="data of the batch ready"))
-        return [*found, _share_of_data(dataset, config, folder / "share", device), _epochs(files, dataset, replace(config, batch_size=8), folder / "epochs", device)]
+        return [*found, _share_of_data(dataset, config, folder / "share", device), _epochs(files, dataset, replace(config, batch_size=8), folder / "epochs", device, peaks)]
 
 
 def write_files(folder: Path) -> list[tuple[Path, Path, Path]]:
@@ -96,10 +96,10 @@ def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: t
     return Ratio("a step over its data", whole, data, *3 * [whole / data], 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
 
 
-def _epochs(files: list, dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:
+def _epochs(files: list, dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device, peaks: dict) -> Ratio:
     """Second epochs: the plain way decodes again, ours reads its cache; ours also validates and writes two checkpoints."""
     plain, random = _released(config, device), np.random.default_rng(0)
     trainer = Trainer(config, dataset, run_dir)
     train = [files[index] for index in dataset.splits["train"]]
     return compare("epoch end to end, encoder trained", lambda: plain.epoch(train, SIZE, config.batch_size, random), trainer.run_epoch, device, 2,
-                   5 if device.type == "cpu" else 20, limit_seconds(_peaks(device), len(train), training=True), "second and later; ours with validation and checkpoints")
+                   5 if device.type == "cpu" else 20, limit_seconds(peaks, len(train), training=True), "second and later; ours with validation and checkpoints")

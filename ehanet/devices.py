@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
 import resource
 import sys
@@ -34,6 +36,20 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
             fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     return getattr(torch, precision)
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that a training step frees for the next one, and take it in large pages.
+
+    By default glibc gives large tensors back to the system at once, and a step of EHANet at 256 px spends a fifth of its time on a million page
+    faults. Call it before the first tensor is made; it changes no number, and does nothing under another C library.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it with its first tensor
+    if platform.libc_ver()[0] == "glibc":
+        options = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**28)}  # of mallopt(3), from malloc.h
+        library = ctypes.CDLL(None)
+        for option, value in options.values():
+            library.mallopt(option, value)
 
 
 def describe_device(device: torch.device) -> dict:

@@ -36,6 +36,7 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
         float32 (N, H, W); a list of (H, W) where sizes differ.
 
     Raises:
+        TypeError: model is no network.
         ValueError: values outside [0, 1], NaN, or another shape; the message says which image.
     """
     named = _enumerate(images)
@@ -54,6 +55,8 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
     Args:
         images: arrays as :func:`check_image` gives them.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a network, as build_model or load_run(...).model gives it, got {type(model).__name__}")
     size = size or getattr(model, "input_size", None)
     network = _Network(model, flips)
     batch_size = batch_size or (1 if network.device.type == "cpu" else 16)

@@ -12,6 +12,7 @@ import yaml
 
 from ehanet.config import RunConfig, find_weights
 from ehanet.data.archives import archive_stem
+from ehanet.data.dataset import list_datasets
 from ehanet.fingerprint import digest, method_modules
 from ehanet.plugins import plugin_methods
 
@@ -186,6 +187,9 @@ def _check(settings: dict) -> None:
         raise ValueError(f"title: expected one line of text, got {settings['title']!r}")
     if any(seed < 0 for seed in settings["seeds"]):
         raise ValueError(f"seeds: must be 0 or above, got {settings['seeds']!r}")
+    for dataset in settings["datasets"]:
+        if is_phantom(dataset) and dataset not in list_datasets():
+            raise ValueError(f"datasets: unknown phantom {dataset!r}; known: {', '.join(filter(is_phantom, list_datasets()))}")
     keys = [dataset_key(dataset) for dataset in settings["datasets"]]
     if len(set(keys)) < len(keys):
         raise ValueError(f"datasets: two folders share one name in {settings['datasets']!r}; rename one")

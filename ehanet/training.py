@@ -27,7 +27,7 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
-from ehanet.devices import compute_dtype, describe_device, find_device, out_of_memory, peak_memory
+from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, out_of_memory, peak_memory
 from ehanet.files import sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
 from ehanet.metrics.regions import dice_per_image
@@ -80,6 +80,7 @@ class Trainer:
     """What a run keeps between epochs; :func:`fit` is its front door, benchmarks take single steps from it."""
 
     def __init__(self, config: RunConfig, dataset: Dataset, run_dir: Path):
+        keep_memory()
         self.config, self.dataset, self.run_dir = config, dataset, run_dir
         self.device = find_device(config.device)
         self.dtype = compute_dtype(config.precision, self.device)

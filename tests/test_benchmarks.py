@@ -1,6 +1,7 @@
 """The benchmarks: their baseline computes what the package computes, their table says what was measured. Nothing here is timed."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -73,3 +74,13 @@ def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
     assert math.isnan(frame["target"][0])
     text = page.read_text()
     assert "| losses | Lovasz-softmax | 200 ms | 100 ms | 2.00 [3.90-4.10] | 4 MISSED |" in text and "peak |  |  | 4.00" in text
+
+
+@pytest.mark.parametrize("group", ["training", "losses", pytest.param("inference", marks=pytest.mark.slow)])
+def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
+    module = import_module(f"benchmarks.{group}")
+    for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": 20}.items():
+        monkeypatch.setattr(module, name, value, raising=False)
+    rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
+    assert len({row.what for row in rows}) == len(rows) >= 2
+    assert all(row.plain > 0 and row.ours > 0 and row.low <= row.ratio <= row.high for row in rows)

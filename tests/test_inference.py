@@ -131,3 +131,8 @@ def test_a_file_that_is_no_image(model, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="x.png: not a readable image"):
         predict(model, tmp_path / "x.png")
+
+
+def test_a_name_is_no_network():
+    with pytest.raises(TypeError, match="model: expected a network, as build_model or .* gives it, got str"):
+        predict("ehanet", RGB)

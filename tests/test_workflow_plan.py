@@ -13,7 +13,7 @@ import pytest
 
 from ehanet import fingerprint
 from ehanet.profiles import load_profile
-from workflow import plan as planning
+from workflow import kinds
 from workflow.paper import _Lock, main
 from workflow.plan import make_plan, read_plan, to_run, write_plan
 from workflow.step import _forget_other_training
@@ -288,4 +288,4 @@ def test_bad_input_is_said_in_one_line(copy, capsys, arguments, message):
 
 def test_every_kind_of_step_has_a_rule_and_outputs():
     rules = set(re.findall(r"^rule (\w+):", (ROOT / "workflow" / "Snakefile").read_text(), re.M))
-    assert rules == {"all", *planning.KINDS} and set(planning.OUTPUTS) == set(planning.STAMPS) == {*planning.KINDS, *planning.STUDIES}
+    assert rules == {"all", *kinds.KINDS} and set(kinds.OUTPUTS) == set(kinds.STAMPS) == {*kinds.KINDS, *kinds.STUDIES}

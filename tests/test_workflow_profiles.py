@@ -84,6 +84,7 @@ def test_overrides_are_typed_and_change_the_name(tmp_path):
     ("methods=[3]", "expected a name, or a mapping"),
     ("title='unclosed", "cannot be read"),
     ("title=[a", "no valid YAML"),
+    ("datasets=[phantom-polip]", "unknown phantom 'phantom-polip'; known: phantom-polyp"),
     ("datasets=[a/.hidden]", "cannot name files"),
     ("datasets='[one/set, two/set]'", "two folders share one name"),
 ])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ehanet.steps import StepError, check_parameters, known_parameters, main, run_step
-from workflow.plan import KINDS, STUDIES
+from workflow.kinds import KINDS, STUDIES
 
 STEPS = sorted((Path(__file__).parent.parent / "notebooks" / "steps").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from ehanet.profiles import load_profile
-from workflow import plan as planning
-from workflow.plan import make_plan, notebook_of
+from workflow import kinds
+from workflow.kinds import notebook_of
+from workflow.plan import make_plan
 
 ROOT = Path(__file__).parent.parent
 PROFILE = "title: t\ndatasets: [phantom-polyp, phantom-glioma]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\n"
@@ -15,11 +16,11 @@ PROFILE = "title: t\ndatasets: [phantom-polyp, phantom-glioma]\nmethods: [ehanet
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     """Plans a profile with two studies: one is made of the scores, the other needs the data alone."""
-    monkeypatch.setattr(planning, "STUDIES", {"scores": "04_compare", "images": "05_pictures"})
-    monkeypatch.setattr(planning, "NEEDS", {"images": "data"})
+    monkeypatch.setattr(kinds, "STUDIES", {"scores": "04_compare", "images": "05_pictures"})
+    monkeypatch.setattr(kinds, "NEEDS", {"images": "data"})
     for name in ("scores", "images"):
-        monkeypatch.setitem(planning.OUTPUTS, name, [f"tables/{name}_{{dataset}}.csv"])
-        monkeypatch.setitem(planning.STAMPS, name, f"{name}/{{dataset}}.json")
+        monkeypatch.setitem(kinds.OUTPUTS, name, [f"tables/{name}_{{dataset}}.csv"])
+        monkeypatch.setitem(kinds.STAMPS, name, f"{name}/{{dataset}}.json")
     monkeypatch.chdir(ROOT)
 
     def make(studies: str):
@@ -56,6 +57,6 @@ def test_what_is_wrong_is_said_in_one_line(plan, studies, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("study", planning.STUDIES)
+@pytest.mark.parametrize("study", kinds.STUDIES)
 def test_every_study_has_its_notebook_and_outputs(study):
-    assert (ROOT / notebook_of(study)).is_file() and planning.OUTPUTS[study] and planning.NEEDS.get(study, "evaluate") in ("data", "evaluate")
+    assert (ROOT / notebook_of(study)).is_file() and kinds.OUTPUTS[study] and kinds.NEEDS.get(study, "evaluate") in ("data", "evaluate")

@@ -23,7 +23,8 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow.gpus import find_gpus
-from workflow.plan import OUTPUTS, Step, make_plan, to_run, write_plan
+from workflow.kinds import KINDS, NOTEBOOKS, OUTPUTS
+from workflow.plan import Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,7 +140,6 @@ def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
 def report(profile: Profile) -> int:
     """Tables, score plots and page again from the CSV files in ``reports``; trains nothing, keeps the pictures."""
     from ehanet.steps import run_step
-    from workflow.plan import KINDS, NOTEBOOKS
     from workflow.step import make_page
 
     reports = f"reports/{profile.name}"

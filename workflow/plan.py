@@ -21,64 +21,9 @@ from ehanet.predictions import predictions_path
 from ehanet.profiles import Profile, dataset_key, is_phantom
 from ehanet.records import read_record
 from ehanet.steps import check_parameters, known_parameters
+from workflow import kinds
 
-NOTEBOOKS = Path("notebooks/steps")
 PAGE = "ehanet.reporting.__main__"  # makes index.html
-KINDS = {"data": "01_data", "train": "02_train", "evaluate": "03_evaluate", "compare": "04_compare", "pictures": "05_pictures", "report": None}
-# Further looks at a data set, each a notebook, for the data sets that a profile's key ``studies`` names. A study gets those of the parameters
-# dataset, size, source, runs, reports and rows that its notebook has, and runs after the evaluation, or after what NEEDS names.
-STUDIES: dict[str, str] = {
-    "costs": "06_costs",
-    "edges": "07_edges",
-    "inside": "08_inside",
-    "failures": "09_failures",
-    "ablations": "10_ablations",
-    "robustness": "11_robustness",
-    "protocol": "12_protocol",
-    "leakage": "13_leakage",
-    "publish": "14_publish",
-}
-NEEDS: dict[str, str] = {"leakage": "data"}
-
-
-def _artefacts(*stems: str) -> list[str]:
-    """The files of a study's tables ("tables/robustness") and figures, a data set each."""
-    suffixes = {"tables": ("csv", "md", "tex"), "figures": ("png", "pdf")}
-    return [f"{stem}_{{dataset}}.{suffix}" for stem in stems for suffix in suffixes[stem.split("/")[0]]]
-
-
-# What each kind of step leaves in reports/<profile>/; the Snakefile takes its outputs from here.
-OUTPUTS = {
-    "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
-    "train": ["runs/{dataset}/{label}/{seed}/record.json", "runs/{dataset}/{label}/{seed}/history.csv",
-              "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
-    "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
-    "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
-                "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf",
-                "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
-                "notebooks/04_compare__{dataset}.ipynb"],
-    "pictures": ["figures/side_by_side_{dataset}.png", "figures/side_by_side_{dataset}.pdf", "notebooks/05_pictures__{dataset}.ipynb"],
-    "costs": [*_artefacts("tables/cost", "figures/cost"), "notebooks/06_costs__{dataset}.ipynb"],
-    "edges": [*_artefacts("tables/edges", "figures/edges", "figures/edge_distance"), "notebooks/07_edges__{dataset}.ipynb"],
-    "inside": [*_artefacts("tables/inside"), "notebooks/08_inside__{dataset}.ipynb"],  # figures only where there are checkpoints
-    "failures": [*_artefacts("tables/failures", "tables/failure_kinds", "figures/failures", "figures/failure_kinds"),
-                 "notebooks/09_failures__{dataset}.ipynb"],
-    "ablations": [*_artefacts("tables/ablation_parts", "tables/ablation_choices", "figures/ablations"), "notebooks/10_ablations__{dataset}.ipynb"],
-    "robustness": [*_artefacts("tables/robustness", "figures/robustness", "figures/corruptions"), "robustness/{dataset}.csv",
-                   "notebooks/11_robustness__{dataset}.ipynb"],
-    "protocol": [*_artefacts("tables/protocol", "figures/protocol"), "notebooks/12_protocol__{dataset}.ipynb"],
-    "leakage": [*_artefacts("tables/leakage", "figures/leakage"), "leakage/{dataset}.csv", "notebooks/13_leakage__{dataset}.ipynb"],
-    "publish": ["notebooks/14_publish__{dataset}.ipynb"],
-    "report": ["index.html"],
-}
-STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in [*KINDS, *STUDIES]}
-STAMPS["report"] = "report.json"
-
-
-def notebook_of(kind: str) -> Path | None:
-    """The notebook of a kind of step; the report has none."""
-    name = {**KINDS, **STUDIES}[kind]
-    return NOTEBOOKS / f"{name}.ipynb" if name else None
 
 
 @dataclass(frozen=True)
@@ -104,7 +49,7 @@ class Step:
     @property
     def notebook(self) -> Path | None:
         """The step's notebook; the report has none."""
-        return notebook_of(self.kind)
+        return kinds.notebook_of(self.kind)
 
     @property
     def executed(self) -> Path | None:
@@ -122,8 +67,8 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
         FileNotFoundError, ValueError: a data set's archives are missing, a module or notebook cannot be read.
     """
     for study in profile.studies:
-        if study not in STUDIES:
-            raise ValueError(f"studies: unknown study {study!r}; known: {', '.join(STUDIES) or 'none'}")
+        if study not in kinds.STUDIES:
+            raise ValueError(f"studies: unknown study {study!r}; known: {', '.join(kinds.STUDIES) or 'none'}")
     steps: dict[str, Step] = {}
     reports, runs_folder = f"reports/{profile.name}", f"runs/{profile.name}"
     for dataset in profile.datasets:
@@ -156,7 +101,7 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
             add("compare", {"dataset": key, "reports": reports}, [before["evaluate"]])
             add("pictures", common, [before["evaluate"]])
         for study, (datasets, own) in profile.studies.items():
-            needed = NEEDS.get(study, "evaluate")
+            needed = kinds.NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
                 add(study, _study_parameters(study, {**common, **folders, "rows": rows}, own), [before[needed]])
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
@@ -165,11 +110,11 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
 
 def _study_parameters(study: str, given: dict, own: dict) -> dict:
     """The parameters that the study's notebook has, with the profile's own values for some."""
-    known = known_parameters(notebook_of(study))
+    known = known_parameters(kinds.notebook_of(study))
     if set(own) & set(given):
         raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
     parameters = {name: value for name, value in given.items() if name in known} | own
-    check_parameters(notebook_of(study), parameters)
+    check_parameters(kinds.notebook_of(study), parameters)
     return parameters
 
 
@@ -193,7 +138,7 @@ def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores
     plan = {
         "training_threads": max(1, cores // max(1, trainings)),
         "profile": profile.name, "runs": f"runs/{profile.name}", "reports": f"reports/{profile.name}",
-        "outputs": OUTPUTS, "stamps": STAMPS, "studies": list(profile.studies),
+        "outputs": kinds.OUTPUTS, "stamps": kinds.STAMPS, "studies": list(profile.studies),
         "steps": {id: {**asdict(step), "fingerprint": digest(step.parts)} for id, step in steps.items()},
     }
     write_atomically(Path(path), json.dumps(plan, indent=1) + "\n")
@@ -272,21 +217,21 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
     notebook, modules = code_hashes(kind, **code)
     parts = {"parameters": _deciding(parameters), "notebook": notebook, "modules": modules, "files": files,
              "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
-    outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in OUTPUTS[kind]]
+    outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in kinds.OUTPUTS[kind]]
     if kind == "evaluate":
         for row in parameters["rows"]:
             outputs += [f"reports/{profile}/{folder}/{names['dataset']}/{row['label']}__seed{row['seed']}.{suffix}"
                         for folder, suffix in (("scores", "csv"), ("predictions", "npz"))]
-    return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{STAMPS[kind].format(**names)}",
+    return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{kinds.STAMPS[kind].format(**names)}",
                 [step.id for step in upstream], code, parts)
 
 
 def code_hashes(kind: str, methods: list[str] = (), plugins: list[str] = (), without: list[str] = ()) -> tuple[str | None, dict[str, str]]:
     """Hash of the notebook of a kind of step, and of each module and plugin it uses; shortened, they serve comparison only."""
-    if notebook_of(kind) is None:
+    if kinds.notebook_of(kind) is None:
         notebook, modules = None, module_hashes([PAGE], methods=[])
     else:
-        notebook, modules = notebook_hashes(notebook_of(kind), methods, tuple(without))
+        notebook, modules = notebook_hashes(kinds.notebook_of(kind), methods, tuple(without))
     if REGISTRY in modules:
         for path in plugins:
             modules |= plugin_hashes(path)
