@@ -1,5 +1,6 @@
 """pyproject.toml, requirements.lock and environment.yml describe one environment."""
 
+import importlib.util
 import re
 import tomllib
 from importlib import metadata
@@ -88,3 +89,9 @@ def test_no_file_names_an_index():
     for name in names:
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://|file://|index-url|trusted-host", text), name
+
+
+def test_libraries_are_compiled_once_and_not_by_every_process():
+    for name in ("torch", "timm", "matplotlib"):
+        source = importlib.util.find_spec(name).origin
+        assert Path(importlib.util.cache_from_source(source)).is_file(), f"{name} has no bytecode; python -m compileall -q .venv/lib"
