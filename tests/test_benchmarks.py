@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import released, timing, training
+from benchmarks import released, startup, timing, training
 from ehanet.data import load_dataset
 from ehanet.data.edges import edge_labels
 from ehanet.losses import EHANetLoss, lovasz_softmax
@@ -84,3 +84,7 @@ def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
     rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
     assert len({row.what for row in rows}) == len(rows) >= 2
     assert all(row.plain > 0 and row.ours > 0 and row.low <= row.ratio <= row.high for row in rows)
+
+
+def test_an_empty_step_runs(tmp_path):
+    assert startup._notebook("answer = 42", tmp_path) > 0 and "answer = 42" in (tmp_path / "empty.out.ipynb").read_text()
