@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.timing import Ratio, clock, compare, limit_seconds
+from benchmarks.timing import Ratio, compare, limit_seconds, seconds, spread
 from ehanet.devices import compute_dtype
-from ehanet.inference import predict
+from ehanet.inference import images_at_once, predict
 from ehanet.models import build_model
 from ehanet.models.folding import folded
 
 SIZE = 256
 MANY = 32  # images of the stream that ``predict`` gets
-PIECE = {"cpu": 1, "cuda": 8}  # images at once, as in ``predict``
 
 
 def rows(device: torch.device, peaks: dict) -> list[Ratio]:
@@ -27,14 +26,15 @@ def rows(device: torch.device, peaks: dict) -> list[Ratio]:
     batch, one = (torch.rand(count, 3, SIZE, SIZE, device=device) for count in (8, 1))
     fast = folded(model, one)
     control = build_model("mobilevit-unet").eval().to(device)
+    piece = min(8, images_at_once(device))
     found = [
-        compare("inference, 8 images", _call(model, batch), _call(fast, batch, device, PIECE[device.type]), device, 5, 6, limit_seconds(peaks, 8),
-                f"network alone, ours in batches of {PIECE[device.type]}"),
+        compare("inference, 8 images", _call(model, batch), _call(fast, batch, device, piece), device, 5, 6, limit_seconds(peaks, 8),
+                f"network alone, ours in batches of {piece}"),
         compare("inference, one image", _call(model, one), _call(fast, one, device), device, 9, 4 if device.type == "cpu" else 3,
                 limit_seconds(peaks, 1), "latency of the network alone"),
         compare(f"predict, {MANY} images", lambda: _plain_predictions(model, stream, device), lambda: predict(model, stream), device, 3,
                 note="uint8 in, probabilities out, folding included"),
-        compare("MobileViT-S + U-Net, 8 images", _call(control, batch), _call(fast, batch, device, PIECE[device.type]), device, 5,
+        compare("MobileViT-S + U-Net, 8 images", _call(control, batch), _call(fast, batch, device, piece), device, 5,
                 note="segmentation_models_pytorch's network, plain, over EHANet, ours"),
     ]
     return found + [_growth(fast, size, count, device) for size, count in ((64, 1), (128, 1), (512, 1), (256, 2), (256, 4), (256, 16))]
@@ -67,12 +67,5 @@ def _growth(fast: nn.Module, size: int, count: int, device: torch.device) -> Rat
     reference = _call(fast, torch.rand(1, 3, SIZE, SIZE, device=device), device)
     other = _call(deepcopy(fast), torch.rand(count, 3, size, size, device=device), device)
     reference(), other()
-    times = np.array([[_timed(reference, device), _timed(other, device) / count] for _ in range(5)])
-    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
-    return Ratio(f"an image at {size} px in a batch of {count}", *np.median(times, axis=0), ratio, low, high, note="over one image at 256 px alone, both ours")
-
-
-def _timed(call, device: torch.device) -> float:
-    start = clock(device)
-    call()
-    return clock(device) - start
+    times = np.array([[seconds(reference, device), seconds(other, device) / count] for _ in range(5)])
+    return Ratio(f"an image at {size} px in a batch of {count}", *np.median(times, axis=0), *spread(times), note="over one image at 256 px alone, both ours")

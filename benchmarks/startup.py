@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import torch
 
-from benchmarks.timing import Ratio
+from benchmarks.timing import Ratio, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 EMPTY = "import torch, timm"
@@ -40,7 +40,7 @@ def rows(device: torch.device, peaks: dict) -> list[Ratio]:
     with tempfile.TemporaryDirectory() as folder:
         times = np.array([[_notebook(EMPTY, folder), _notebook(STEP, folder)] for _ in range(3)])
         empty, step = np.median(times, axis=0)
-        low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
+        ratio, low, high = spread(times)
         first = float(np.median([_first_step(Path(folder) / str(run)) for run in range(3)]))
         return [
             Ratio("an empty notebook that imports torch and timm, over the training step's start", empty, step,

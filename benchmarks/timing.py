@@ -51,16 +51,23 @@ def compare(what: str, plain: Callable, ours: Callable, device: torch.device, re
         limit_seconds: what the multiplications of one call take at the machine's peak.
     """
     plain(), ours()
-    times = np.array([[_seconds(call, device) for call in (plain, ours)] for _ in range(repeats)])
+    times = np.array([[seconds(call, device) for call in (plain, ours)] for _ in range(repeats)])
     before, after = np.median(times, axis=0)
-    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
+    ratio, low, high = spread(times)
     limit = before / limit_seconds if limit_seconds else None
     if target is not None and limit is not None and device.type == "cpu":
         target = min(target, SHARE * limit)
     return Ratio(what, before, after, ratio, low, high, target, limit, note)
 
 
-def _seconds(call: Callable, device: torch.device) -> float:
+def spread(times: np.ndarray) -> tuple[float, float, float]:
+    """(repetitions, 2) seconds of two things -> median and middle half of their ratios, as :class:`Ratio` takes them."""
+    low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
+    return ratio, low, high
+
+
+def seconds(call: Callable, device: torch.device) -> float:
+    """What one call takes."""
     start = clock(device)
     call()
     return clock(device) - start
@@ -73,7 +80,7 @@ def peak(device: torch.device, dtypes: Sequence[torch.dtype] = (torch.float32, t
     for dtype in dtypes:
         matrix = torch.rand(side, side, device=device).to(dtype)
         torch.mm(matrix, matrix)
-        found[dtype] = side**3 / min(_seconds(lambda: torch.mm(matrix, matrix), device) for _ in range(5))
+        found[dtype] = side**3 / min(seconds(lambda: torch.mm(matrix, matrix), device) for _ in range(5))
     return found
 
 

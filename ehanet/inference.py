@@ -59,7 +59,7 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
         raise TypeError(f"model: expected a network, as build_model or load_run(...).model gives it, got {type(model).__name__}")
     size = size or getattr(model, "input_size", None)
     network = _Network(model, flips)
-    batch_size = batch_size or (1 if network.device.type == "cpu" else 16)
+    batch_size = batch_size or images_at_once(network.device)
     waiting: dict[tuple, list[tuple]] = {}
     for key, array in images:
         shape, image = array.shape[:2], _network_input(array, size)
@@ -71,6 +71,11 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
             yield from _predict_batch(network, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))))
     for batch in waiting.values():
         yield from _predict_batch(network, batch)
+
+
+def images_at_once(device: torch.device) -> int:
+    """How many images :func:`predict` gives a network at once unless told: on a CPU one, since its cache does not hold more (benchmarks/results)."""
+    return 1 if device.type == "cpu" else 16
 
 
 def _network_input(array: np.ndarray, size: int | None) -> Tensor:
