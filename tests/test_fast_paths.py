@@ -77,8 +77,9 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     code = ("import resource, sys, torch\nfrom ehanet.devices import keep_memory\n"
             "if sys.argv[1] == 'keep': keep_memory()\n"
             "def faults(): torch.ones(2**24); return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-            "counts = [faults() for _ in range(6)]; print(min(later - earlier for earlier, later in zip(counts, counts[1:])))")
+            "for _ in range(50): faults()\n"  # freed memory settles: small blocks that live on push the first large ones apart
+            "before = faults(); [faults() for _ in range(20)]; print(faults() - before)")
     small_pages = os.environ | {"THP_MEM_ALLOC_ENABLE": "0"}
     kept, given_back = (int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True, env=small_pages).stdout)
                         for way in ("keep", "no"))
-    assert kept < 100 < 10_000 < given_back, "64 MiB are 16,384 pages"
+    assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
