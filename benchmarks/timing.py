@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,44 @@ def clock(device: torch.device) -> float:
     return time.process_time()
 
 
-def compare(what: str, plain: Callable, ours: Callable, device: torch.device, repeats: int = 5, target: float | None = None,
+class Apart:
+    """A call in a process of its own, for what changes a whole process (how it keeps memory, say). Leave it by ``with``.
+
+    Args:
+        device: whose clock counts.
+        prepare: a function of a module; called there with ``arguments``, it returns the call to time.
+    """
+
+    def __init__(self, device: torch.device, prepare: Callable, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, there = context.Pipe()
+        self.process = context.Process(target=_serve, args=(there, device, prepare, arguments), daemon=True)
+        self.process.start()
+        there.close()  # so that a process that dies ends the waiting for it
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.pipe.close()
+        self.process.join()
+
+    def seconds(self) -> float:
+        """What one call takes there."""
+        self.pipe.send("go")
+        return self.pipe.recv()
+
+
+def _serve(pipe, device: torch.device, prepare: Callable, arguments: tuple) -> None:
+    call = prepare(*arguments)
+    try:
+        while pipe.recv():
+            pipe.send(seconds(call, device))
+    except EOFError:  # the other side has what it wants
+        pass
+
+
+def compare(what: str, plain: Callable | Apart, ours: Callable | Apart, device: torch.device, repeats: int = 5, target: float | None = None,
             limit_seconds: float | None = None, note: str = "") -> Ratio:
     """Time ``plain`` and ``ours`` in turn, ``repeats`` times after one call of each that warms up.
 
@@ -50,8 +88,7 @@ def compare(what: str, plain: Callable, ours: Callable, device: torch.device, re
         target: the issue's ratio on this kind of device.
         limit_seconds: what the multiplications of one call take at the machine's peak.
     """
-    plain(), ours()
-    times = np.array([[seconds(call, device) for call in (plain, ours)] for _ in range(repeats)])
+    times = np.array([[call.seconds() if isinstance(call, Apart) else seconds(call, device) for call in (plain, ours)] for _ in range(repeats + 1)])[1:]
     before, after = np.median(times, axis=0)
     ratio, low, high = spread(times)
     limit = before / limit_seconds if limit_seconds else None

@@ -1,4 +1,4 @@
-"""Training: one step, its memory, the data's share of it, and whole epochs with data, beside the plain way."""
+"""Training: one step, the data's share of it, and whole epochs with data; the plain way and ours in a process each, in turn, since ours keeps its memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.released import Released
-from benchmarks.timing import Ratio, clock, compare, limit_seconds
+from benchmarks.timing import Apart, Ratio, clock, compare, limit_seconds
 from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.phantoms import MINIMUM_SIZE
@@ -33,10 +33,14 @@ def rows(device: torch.device, peaks: dict) -> list[Ratio]:
             config = RunConfig(dataset=str(folder / "data"), size=SIZE, batch_size=batch, optimizer="adam", augmentation="released", epochs=1000,
                                freeze_encoder="always" if frozen else "never", device=str(device))
             what = f"training step, encoder {'frozen' if frozen else 'trained'}, batch {batch}"
-            found.append(compare(what, plain_step(dataset, config, device), our_step(dataset, config, folder / what), device, 3,
-                                 target={("cpu", True): 4, ("cpu", False): 3, ("cuda", True): 6, ("cuda", False): 5}[device.type, frozen],
-                                 limit_seconds=limit_seconds(peaks, batch, training=True), note="data of the batch ready"))
-        return [*found, _share_of_data(dataset, config, folder / "share", device), _epochs(files, dataset, replace(config, batch_size=8), folder / "epochs", device, peaks)]
+            with Apart(device, plain_step, dataset, config, device) as plain, Apart(device, our_step, dataset, config, folder / what) as ours:
+                found.append(compare(what, plain, ours, device, 3, limit_seconds=limit_seconds(peaks, batch, training=True), note="data of the batch ready",
+                                     target={("cpu", True): 4, ("cpu", False): 3, ("cuda", True): 6, ("cuda", False): 5}[device.type, frozen]))
+        config, train = replace(config, batch_size=8), [files[index] for index in dataset.splits["train"]]
+        with Apart(device, plain_epoch, train, config, device, SIZE) as plain, Apart(device, our_epoch, dataset, config, folder / "epochs") as ours:
+            found.append(compare("epoch end to end, encoder trained", plain, ours, device, 2, 5 if device.type == "cpu" else 20,
+                                 limit_seconds(peaks, len(train), training=True), "second and later; ours with validation and checkpoints"))
+        return [*found, _share_of_data(dataset, replace(config, batch_size=16), folder / "share", device)]
 
 
 def write_files(folder: Path) -> list[tuple[Path, Path, Path]]:
@@ -68,16 +72,29 @@ def _released(config: RunConfig, device: torch.device) -> Released:
 
 
 def plain_step(dataset: Dataset, config: RunConfig, device: torch.device):
+    """A call that takes one step of the released loop on a batch that is ready."""
     plain, batch = _released(config, device), _batch(dataset, config, device)
     return lambda: plain.step(*batch)
 
 
 def our_step(dataset: Dataset, config: RunConfig, run_dir: Path):
+    """A call that takes one step of :class:`ehanet.training.Trainer` on a batch that is ready."""
     trainer = Trainer(config, dataset, run_dir)
     trainer.model.train()
     indices = dataset.splits["train"][:config.batch_size]
     batch = trainer.batch(indices, torch.Generator().manual_seed(0))
     return lambda: trainer.step(batch, indices)
+
+
+def plain_epoch(files: list, config: RunConfig, device: torch.device, size: int):
+    """A call that trains on every file once, each decoded again."""
+    plain, random = _released(config, device), np.random.default_rng(0)
+    return lambda: plain.epoch(files, size, config.batch_size, random)
+
+
+def our_epoch(dataset: Dataset, config: RunConfig, run_dir: Path):
+    """A call that trains on every image of the cache once, validates and writes two checkpoints."""
+    return Trainer(config, dataset, run_dir).run_epoch
 
 
 def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device) -> Ratio:
@@ -94,12 +111,3 @@ def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: t
         times.append((clock(device) - start, middle - start))
     whole, data = np.median(times[1:], axis=0)
     return Ratio("a step over its data", whole, data, *3 * [whole / data], 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
-
-
-def _epochs(files: list, dataset: Dataset, config: RunConfig, run_dir: Path, device: torch.device, peaks: dict) -> Ratio:
-    """Second epochs: the plain way decodes again, ours reads its cache; ours also validates and writes two checkpoints."""
-    plain, random = _released(config, device), np.random.default_rng(0)
-    trainer = Trainer(config, dataset, run_dir)
-    train = [files[index] for index in dataset.splits["train"]]
-    return compare("epoch end to end, encoder trained", lambda: plain.epoch(train, SIZE, config.batch_size, random), trainer.run_epoch, device, 2,
-                   5 if device.type == "cpu" else 20, limit_seconds(peaks, len(train), training=True), "second and later; ours with validation and checkpoints")

@@ -1,6 +1,9 @@
 """The benchmarks: their baseline computes what the package computes, their table says what was measured. Nothing here is timed."""
 
 import math
+import os
+import time
+from contextlib import nullcontext
 from importlib import import_module
 
 import numpy as np
@@ -46,11 +49,31 @@ def test_the_baseline_reads_the_files_that_the_package_reads(tmp_path):
 
 
 def test_ratios_are_of_medians_and_a_target_beyond_the_machine_becomes_a_share_of_its_limit(monkeypatch):
-    now = iter(np.cumsum([0.0, 6, 0, 2, 0, 8, 0, 2, 0, 12, 0, 3]))  # plain takes 6, 8 and 12 seconds, ours 2, 2 and 3
+    now = iter(np.cumsum([0.0, 9, 0, 9, 0, 6, 0, 2, 0, 8, 0, 2, 0, 12, 0, 3]))  # plain takes 6, 8 and 12 seconds, ours 2, 2 and 3, after a call each to warm up
     monkeypatch.setattr(timing, "clock", lambda device: next(now))
     row = timing.compare("x", lambda: None, lambda: None, CPU, repeats=3, target=6, limit_seconds=1)
     assert (row.plain, row.ours, row.ratio, row.limit) == (8, 2, 4, 8)
     assert row.target == pytest.approx(0.4 * 8) and 3 <= row.low <= row.high <= 4
+
+
+def remember(number):
+    os.environ["REMEMBERED"] = number
+    return lambda: time.sleep(0.01)
+
+
+def test_a_call_apart_is_timed_there_and_leaves_this_process_alone():
+    with timing.Apart(torch.device("cpu"), remember, "3") as there:
+        assert 0 < there.seconds() < 1
+    assert "REMEMBERED" not in os.environ and there.process.exitcode == 0
+
+
+def fall(number):
+    raise RuntimeError(number)
+
+
+def test_a_call_apart_that_dies_is_not_waited_for():
+    with timing.Apart(CPU, fall, "3") as there, pytest.raises((EOFError, ConnectionError)):
+        there.seconds()
 
 
 def test_limit_counts_three_times_the_multiplications_for_a_step():
@@ -79,6 +102,7 @@ def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize("group", ["training", "losses", pytest.param("inference", marks=pytest.mark.slow)])
 def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
     module = import_module(f"benchmarks.{group}")
+    monkeypatch.setattr(timing.Apart, "__new__", lambda cls, device, prepare, *arguments: nullcontext(prepare(*arguments)))  # ten starts of torch take a minute
     for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": 20}.items():
         monkeypatch.setattr(module, name, value, raising=False)
     rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
