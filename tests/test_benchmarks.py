@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import released, startup, timing, training
+from benchmarks import limits, released, startup, timing, training
 from ehanet.data import load_dataset
 from ehanet.data.edges import edge_labels
 from ehanet.losses import EHANetLoss, lovasz_softmax
@@ -108,6 +108,17 @@ def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
     rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
     assert len({row.what for row in rows}) == len(rows) >= 2
     assert all(row.plain > 0 and row.ours > 0 and row.low <= row.ratio <= row.high for row in rows)
+
+
+def test_multiplications_of_a_step_are_those_of_its_convolutions():
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, padding=1, groups=8))
+    with limits.Account(1.0, 1e30) as account:
+        network(torch.ones(2, 4, 10, 10)).sum().backward()
+    dense, depthwise = 2 * 100 * 8 * 4 * 9, 2 * 100 * 8 * 9
+    expected = {"3 x 3, forward": dense, "3 x 3, backward": dense, "depthwise, forward": depthwise, "depthwise, backward": 2 * depthwise}  # an image needs no gradient
+    counted = {name.removeprefix("convolutions "): values for name, values in account.lines.items() if name.startswith("convolutions")}
+    assert {name: macs for name, (_, macs, _, _) in counted.items()} == {name: floor for name, (_, _, _, floor) in counted.items()} == expected
+    assert counted["3 x 3, forward"][2] == 4 * (2 * 100 * (4 + 8) + 8 * 4 * 9 + 8)
 
 
 def test_an_empty_step_runs(tmp_path):
