@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import training
-from benchmarks.timing import peak
+from benchmarks.memory import BATCH
+from benchmarks.timing import clock, peak, seconds
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 
+CPU = torch.device("cpu")
 VIEWS = ("view", "reshape", "transpose", "permute", "t.", "expand", "slice", "select", "detach", "alias", "unsqueeze", "squeeze", "split", "unbind", "as_strided")
 GROUPS = {"convolutions": ("convolution",), "batch norms": ("batch_norm",), "matrix products": ("mm", "addmm", "bmm"), "resizing": ("upsample", "pool"),
           "copies and fills": ("copy", "clone", "zero", "fill", "empty", "cat", "to_copy"), "optimizer": ("_fused_adam", "_foreach")}
@@ -35,9 +36,9 @@ class Account(TorchDispatchMode):
         self.peaks, self.lines = (macs_per_second, bytes_per_second), defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        start = time.process_time()
+        start = clock(CPU)
         out = function(*arguments, **(keywords or {}))
-        spent = time.process_time() - start
+        spent = clock(CPU) - start
         name = str(function).removeprefix("aten.")
         if not name.startswith(VIEWS):
             moved = sum(tensor.numel() * tensor.element_size() for tensor in _tensors((arguments, out)))
@@ -77,29 +78,23 @@ def _tensors(values) -> list[torch.Tensor]:
 
 def copy_speed(megabytes: int = 256) -> float:
     """Bytes a second, read and written, of the best of five copies."""
-    source, target = torch.ones(megabytes * 2**18), torch.empty(megabytes * 2**18)
-    times = []
-    for _ in range(6):
-        start = time.process_time()
-        target.copy_(source)
-        times.append(time.process_time() - start)
-    return 2 * megabytes * 2**20 / min(times[1:])
+    source, target = torch.ones(megabytes * 2**18), torch.zeros(megabytes * 2**18)  # both in memory before the first copy
+    return 2 * megabytes * 2**20 / min(seconds(lambda: target.copy_(source), CPU) for _ in range(5))
 
 
-def main(batch_size: int = 8, frozen: bool = False) -> str:
+def main(frozen: bool = False) -> str:
     """Markdown of one step of ours on the CPU, one thread."""
     torch.set_num_threads(1)
-    device = torch.device("cpu")
-    config = RunConfig(batch_size=batch_size, size=training.SIZE, device="cpu", freeze_encoder="always" if frozen else "never", precision="float32")
+    config = RunConfig(batch_size=BATCH, size=training.SIZE, device="cpu", freeze_encoder="always" if frozen else "never", precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         step = training.our_step(load_dataset("phantom-polyp", size=training.SIZE), config, Path(folder))
         step()
-        macs, moved = peak(device, [torch.float32])[torch.float32], copy_speed()
+        macs, moved = peak(CPU, [torch.float32])[torch.float32], copy_speed()
         with Account(macs, moved) as account:
             step()
     lines = sorted(account.lines.items(), key=lambda line: -line[1][0])
     lines.append(("together", [sum(column) for column in zip(*(values for _, values in lines))]))
-    return "\n".join([f"One step of {batch_size} images of {training.SIZE} px, encoder {'frozen' if frozen else 'trained'}, one thread; matrix product {macs / 1e9:.0f} GMAC/s, copy {moved / 1e9:.1f} GB/s.", "",
+    return "\n".join([f"One step of {BATCH} images of {training.SIZE} px, encoder {'frozen' if frozen else 'trained'}, one thread; matrix product {macs / 1e9:.0f} GMAC/s, copy {moved / 1e9:.1f} GB/s.", "",
                       "| operators | seconds | GMAC | GB | floor (s) |", "| --- | ---: | ---: | ---: | ---: |",
                       *(f"| {name} | {spent:.2f} | {done / 1e9:.1f} | {size / 1e9:.1f} | {floor:.2f} |" for name, (spent, done, size, floor) in lines)])
 

@@ -62,7 +62,7 @@ def remember(number):
 
 
 def test_a_call_apart_is_timed_there_and_leaves_this_process_alone():
-    with timing.Apart(torch.device("cpu"), remember, "3") as there:
+    with timing.Apart(CPU, remember, "3") as there:
         assert 0 < there.seconds() < 1
     assert "REMEMBERED" not in os.environ and there.process.exitcode == 0
 
