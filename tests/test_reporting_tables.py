@@ -14,6 +14,7 @@ from reporting_inputs import make_dataset, make_reports
 from ehanet.metrics.scores import COLUMNS
 from ehanet.records import read_record, write_record
 from ehanet.reporting import comparison
+from ehanet.reporting.glance import card
 from ehanet.reporting.results import published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.writers import to_html, to_latex, to_markdown
@@ -113,13 +114,38 @@ def test_published_numbers_stay_apart(tmp_path):
 
 
 def test_unequal_terms_and_warnings_are_said(tmp_path):
-    reports = write_scores(tmp_path, DICE, lanet={"epochs": 30}, encoders={"ehanet": "mobilevit_s.pt, fine-tuned"})
+    reports = write_scores(tmp_path, DICE, lanet={"epochs": 30}, encoders={"lanet": "mobilevit_s.pt, fine-tuned"})
     notes = " ".join(comparison(reports, "kvasir-seg")["comparison_kvasir-seg"].notes)
     assert "Not on equal terms in epochs" in notes and "LANet 30" in notes
-    assert "trained encoders at the start in 1 of the rows, random ones in 1" in notes
+    assert "Two tracks, ranked and tested apart" in notes
     assert "a.zip is not the official file" in notes
     table = read_table(reports / "tables/comparison_kvasir-seg.csv")
     assert next(column for column in table.columns if column.key == "epochs").shown  # differs, so it stands in the table
+
+
+def test_networks_with_trained_and_random_encoders_are_never_ranked_together(tmp_path):
+    many = {"ehanet": [0.5 + 0.001 * number for number in range(30)], "lanet": [0.9 + 0.001 * number for number in range(30)],
+            "mobilevit-unet": [0.4 + 0.002 * number for number in range(30)], "unet": [0.45 + 0.001 * number for number in range(30)]}
+    reports = write_scores(tmp_path, many, absent=[("pranet", "not trained yet")], encoders={"lanet": "a.safetensors, fine-tuned", "unet": "none"})
+    tables = comparison(reports, "kvasir-seg")
+    table, differences = tables["comparison_kvasir-seg"], tables["differences_kvasir-seg"]
+    assert [(row["label"], row.get("track")) for row in table.rows] == [
+        ("ehanet", "random weights"), ("mobilevit-unet", "random weights"), ("unet", "random weights"), ("lanet", "trained encoder"), ("pranet", None), ("lw-mhfi-net", None)]
+    assert next(column for column in table.columns if column.key == "track").shown
+    # EHANet leads its track significantly although LANet's mean is higher; LANet is alone in its own and leads nobody
+    assert row(table, "ehanet")["dice"].bold and not row(table, "lanet")["dice"].bold
+    assert row(differences, "lanet")["dice_difference"] is None and row(differences, "lanet")["dice_first_share"] == ""
+    assert row(differences, "unet")["dice_difference"].mean == pytest.approx(-0.05)
+    assert "of its track" in " ".join(table.notes) and "EHANet (random weights) or LANet (trained encoder)" in differences.caption
+    compared = card(reports, "kvasir-seg", read_table(reports / "tables/comparison_kvasir-seg.csv"))
+    assert compared["lines"][0] == "Rank 1 of 3 that began with random weights by mDice. Significantly below it: 2 of 2 methods; above: 0."
+
+
+def test_one_track_has_no_column_for_it(tmp_path):
+    tables = comparison(write_scores(tmp_path, DICE), "kvasir-seg")
+    assert not any(column.key == "track" and column.shown for table in tables.values() for column in table.columns)
+    assert "of its track" not in " ".join(tables["comparison_kvasir-seg"].notes)
+    assert {row["track"] for row in tables["comparison_kvasir-seg"].rows if row.get("dice")} == {"random weights"}
 
 
 def test_the_usual_recipe_is_not_called_a_deviation(tmp_path):

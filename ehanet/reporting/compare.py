@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ehanet.metrics.statistics import compare
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.plots import draw_scores
-from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, find_reference, mark_of, published, read_results
+from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tracks import by_track, compare_tracks, find_references
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
@@ -26,6 +26,9 @@ KEPT = ("specificity", "accuracy", "hd", "assd", "masd", "nsd_1", "nsd_2", "nsd_
 def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     """Write the comparison of a data set from ``reports``/scores/<dataset>/ and return its tables by name.
 
+    Networks that began with random weights and those whose encoder began trained are two tracks: ranked, tested and printed bold
+    apart, each against the EHANet of its own track.
+
     Writes tables/comparison_<dataset>, tables/differences_<dataset> and, for the paper's data sets, tables/published_<dataset>
     (.csv, .md, .tex, each with a .json record), and figures/scores_<dataset> (.png, .pdf, .json).
 
@@ -34,15 +37,16 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     """
     reports = Path(reports)
     rows = read_results(reports, dataset)
-    scored = [row for row in rows if row.frames]
-    reference = find_reference(rows)
-    frames = {row.label: row.frames for row in scored}
-    statistics = {score: compare(frames, score, reference.label).set_index("method") for score in SHOWN}
+    tracks = by_track(rows)
+    scored = [row for own in tracks.values() for row in own]
+    rows = [*scored, *[row for row in rows if not row.frames]]
+    references = find_references(rows)
+    statistics = {score: compare_tracks(rows, score) for score in SHOWN}
     sources = {"inputs": [record["id"] for row in scored for record in row.records],
                "warnings": sorted({warning for row in scored for record in row.records for warning in record.get("warnings", [])})}
     tables = [_scores(dataset, rows, statistics)]
     if len(scored) > 1:
-        tables.append(_differences(dataset, rows, statistics, reference))
+        tables.append(_differences(dataset, rows, statistics, references))
     if dataset in PAPER_SETS:
         tables.append(_published(dataset))
     for table in tables:
@@ -50,7 +54,7 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     figure_path = reports / "figures" / f"scores_{dataset}"
     record = make_record(figure_path, "figure", MODULES, mark=mark_of(rows), **sources)
     with figure_style():
-        figure = draw_scores(scored, statistics, reference, dataset_title(dataset), mark_of(rows))
+        figure = draw_scores(tracks, statistics, references, dataset_title(dataset), mark_of(rows))
         save_figure(figure, figure_path, record, f"Scores on {dataset_title(dataset)}")
     return {table.name: table for table in tables}
 
@@ -59,10 +63,12 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     scored = [row for row in rows if row.frames]
     mark = mark_of(rows)
     varies = {key: common([value(row) for row in scored]) is None for key, value in (
-        ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds))}
+        ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds),
+        ("track", lambda r: r.track))}
     left_out = bool(statistics["recall"]["left_out"].any())
     kept = [name for name in KEPT if name in scored[0].frames[0]]
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False), Column("encoder", "Encoder"),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
+               Column("track", "Track", shown=varies["track"]), Column("encoder", "Encoder"),
                Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
                Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
                *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
@@ -73,7 +79,7 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     body = [_row(row, mark, statistics, kept) for row in rows]
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
-             _bold_note(body),
+             _bold_note(body, len(by_track(rows)) > 1),
              "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
     if left_out:
@@ -84,7 +90,7 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
 def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list[str]) -> dict:
     if not row.frames:
         return row.empty_cells
-    cells = {"title": row.title, "label": row.label, "method": row.method, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
+    cells = {"title": row.title, "label": row.label, "method": row.method, "track": row.track, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
              "seeds": " ".join(map(str, row.seeds)),
              "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
              "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
@@ -97,15 +103,16 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
     return cells | {name: float(every[name].mean()) for name in kept}
 
 
-def _bold_note(body: list[dict]) -> str:
+def _bold_note(body: list[dict], tracks: bool) -> str:
     bold = any(cell.bold for row in body for cell in row.values() if isinstance(cell, Score))
-    return "Bold: the best mean, and significantly better than every other row (paired permutation tests, Holm-corrected p < 0.05)." + (
+    return "Bold: the best mean, and significantly better than every other row" + " of its track" * tracks + " (paired permutation tests, Holm-corrected p < 0.05)." + (
         "" if bold else " No cell is bold: no lead here is clear of chance.")
 
 
-def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], reference: Result) -> Table:
-    name = reference.title
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("mark", "Mark", shown=False)]
+def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], references: dict[str, Result]) -> Table:
+    several = len(references) > 1
+    name = " or ".join(f"{row.title} ({track})" if several else row.title for track, row in references.items())
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("track", "Track", shown=several), Column("mark", "Mark", shown=False)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
         columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)", "value"),
@@ -116,18 +123,19 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
         if not row.frames:
             body.append(row.empty_cells)
             continue
-        cells = {"title": row.title, "label": row.label, "mark": mark_of(rows)}
+        cells = {"title": row.title, "label": row.label, "track": row.track, "mark": mark_of(rows)}
         for score in TESTED:
             found = statistics[score].loc[row.label]
-            itself = row is reference
-            cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %"
+            itself = row is references[row.track]
+            cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %" if len(by_track(rows)[row.track]) > 1 else ""
             cells[f"{score}_difference"] = None if itself else Score(float(found["difference"]))
             cells[f"{score}_effect"] = None if itself else Score(float(found["effect"]))
             cells[f"{score}_p_holm"] = "" if itself else _p(found["p_holm"])
             cells |= {f"{score}_{p}": "" if itself else f"{found[p.removesuffix('_exact')]:.6g}" for p in EXACT}
         body.append(cells)
-    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired permutation test against {name}, corrected by Holm over the rows.",
-             "Effect: Cohen's d of the paired differences. First: how often the row ranks first when the test images are drawn anew (bootstrap).",
+    of_track = " of its track" * several
+    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired permutation test of that difference, corrected by Holm over the rows{of_track}.",
+             f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{of_track} when the test images are drawn anew (bootstrap).",
              "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
     return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(rows), columns, body, notes)
 

@@ -13,13 +13,13 @@ from ehanet.data import Dataset
 from ehanet.metrics import edge_f1
 from ehanet.metrics.contours import error_rates, errors_by_distance
 from ehanet.metrics.regions import binarise, dice_per_image
-from ehanet.metrics.statistics import compare
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, places_of, read_maps, show
 from ehanet.reporting.pictures import QUANTILES, choose_by_dice
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tracks import by_track, compare_tracks
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.edges"]
@@ -91,14 +91,14 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
 
 
 def _table(data: Dataset, rows: list[Result], found: dict[str, dict], reference: Result, mark: str) -> Table:
-    scores = compare({row.label: row.frames for row in rows}, "boundary_f1", reference.label).set_index("method")
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("boundary_f1", "Boundary F1", "score"),
+    scores = compare_tracks(rows, "boundary_f1")
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("track", "Track", shown=len(by_track(rows)) > 1), Column("boundary_f1", "Boundary F1", "score"),
                Column("near", f"Wrong within {NEAR} px, %", "score", 1), Column("far", "Wrong farther off, %", "score", 2),
                Column("ods", "Edge ODS", "score"), Column("ois", "Edge OIS", "score"), Column("threshold", "Edge threshold", "score", 2)]
     body = []
     for row in rows:
         mine, cells = found[row.label], scores.loc[row.label]
-        body.append({"title": look(row.label, row.method).title, "label": row.label,
+        body.append({"title": look(row.label, row.method).title, "label": row.label, "track": row.track,
                      "boundary_f1": Score(float(cells["mean"]), float(cells["low"]), float(cells["high"]), bool(cells["bold"])),
                      **{key: Score(*(100 * mine[key]).tolist()) for key in ("near", "far")},
                      **({key: Score(float(mine["edges"][key])) for key in ("ods", "ois", "threshold")} if mine["edges"] is not None else {})})

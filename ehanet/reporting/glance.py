@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ehanet.reporting.results import PHANTOM
+from ehanet.reporting.results import PHANTOM, RANDOM
 from ehanet.reporting.tables import Column, Table, read_table
 from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
@@ -15,12 +15,14 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
     reference = reference_row(compared)
     if reference is None:
         return None
-    scored = [row for row in compared.rows if row["dice"] is not None]
+    scored = [row for row in compared.rows if row["dice"] is not None and row["track"] == reference["track"]]
+    among = f" that began with {'random weights' if reference['track'] == RANDOM else 'a trained encoder'}" * any(
+        row["dice"] is not None and row["track"] != reference["track"] for row in compared.rows)
     number, interval = format_score(reference["dice"], 3)
     lines = []
     if len(scored) > 1:
         place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
-        lines.append(f"Rank {place} of {len(scored)} by mDice. {significant(reports, name, 'dice')}".strip())
+        lines.append(f"Rank {place} of {len(scored)}{among} by mDice. {significant(reports, name, 'dice', reference['track'])}".strip())
         if place > 1:
             first = max(scored, key=lambda row: row["dice"].mean)
             lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
@@ -36,12 +38,12 @@ def reference_row(compared: Table) -> dict | None:
     return next(iter(named or scored), None)
 
 
-def significant(reports: Path, name: str, score: str) -> str:
-    """In words: how many methods are significantly below and above the reference by ``score``."""
+def significant(reports: Path, name: str, score: str, track: str) -> str:
+    """In words: how many methods of the track are significantly below and above its reference by ``score``."""
     path = reports / "tables" / f"differences_{name}.csv"
     if not path.is_file():
         return ""
-    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None]
+    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None and row["track"] == track]
     clear = [row for row in rows if float(row[f"{score}_p_holm_exact"]) < 0.05]  # not a number where untested: never below
     above = sum(row[f"{score}_difference"].mean > 0 for row in clear)
     below = len(clear) - above

@@ -15,6 +15,7 @@ from ehanet.records import read_beside
 from ehanet.reporting.style import look
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
+RANDOM, TRAINED = "random weights", "trained encoder"  # the two tracks: how a network began
 PAPER_SETS = ("kvasir-seg", "dsb2018", "isic2018", "lgg")  # the data sets of the paper
 
 
@@ -57,6 +58,11 @@ class Result:
     def encoder(self) -> str:
         """How the encoder began and whether it was trained, as in "ImageNet, fine-tuned"; the same for all seeds."""
         return " / ".join(dict.fromkeys(str(record.get("encoder", "not recorded")) for record in self.records))
+
+    @property
+    def track(self) -> str:
+        """RANDOM where all weights began random, TRAINED where the encoder's did not: rows of two tracks are never ranked together."""
+        return RANDOM if self.encoder == "none" or self.encoder.startswith("random") else TRAINED
 
 
 # Compared in the paper, and kept in every table although nobody outside can build it.

@@ -76,9 +76,8 @@ def deviations(rows: list[Result]) -> list[str]:
 
 def _encoder_notes(rows: list[Result]) -> list[str]:
     random = [row for row in rows if row.encoder.startswith("random")]
-    trained = [row for row in rows if row.encoder != "none" and row not in random]
-    if random and trained:
-        return [f"Not on equal terms: trained encoders at the start in {len(trained)} of the rows, random ones in {len(random)} (column Encoder); compare like with like."]
+    if len({row.track for row in rows}) > 1:
+        return ["Two tracks, ranked and tested apart (column Track): all weights random at the start, or the encoder's trained beforehand."]
     if random:
         frozen = sum("frozen" in row.encoder for row in random)
         treated = f", {frozen} of the {len(random)} frozen (column Encoder)" if frozen else " and was trained"
