@@ -51,8 +51,8 @@ def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     content = json.loads(record.read_text())
     content["config"]["size"] = 512
     record.write_text(json.dumps(content | {"id": record_id(content)}))
-    rows = write_claims(reports).rows  # LANet is none of the paper's compared methods
-    assert {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
+    rows = [row for row in write_claims(reports).rows if "compared methods" in row["claim"]]  # LANet is none of the paper's
+    assert len(rows) == 3 and {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
 
 
 def test_modules_and_corruptions_get_their_own_rows(tmp_path):
@@ -76,6 +76,19 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
     assert by_claim(table, "IEM helps")["verdict"] == "supported" and "EFA" not in " ".join(row["claim"] for row in table.rows)
     robust = by_claim(table, ROBUST)
     assert robust["verdict"] == "not supported" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
+
+
+def test_decoders_are_compared_on_the_same_encoder_alone(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05, "lanet": 0.4}, seeds=(0, 1, 2), encoder=IMAGENET, encoder_weights="a.safetensors")
+    table = write_claims(reports)
+    for score in ("mDice", "boundary F1"):
+        row = next(row for row in table.rows if "other decoders" in row["claim"] and score in row["claim"])
+        assert row["verdict"] == "supported" and row["against"].startswith("LANet") and row["difference"].low > 0
+    assert by_claim(table, "Higher mDice than the compared")["verdict"] == "not decidable here: nothing compared on equal terms"
+    other = make_reports(tmp_path / "other", make_dataset("kvasir-seg"), {"ehanet": 0.05}, encoder=IMAGENET, encoder_weights="a.safetensors")
+    make_reports(tmp_path / "other", make_dataset("kvasir-seg"), {"lanet": 0.4}, encoder=IMAGENET, encoder_weights="b.safetensors")
+    (other / "scores/kvasir-seg/methods.json").write_text(json.dumps([{"method": name, "label": name, "seeds": [0], "reason": ""} for name in ("ehanet", "lanet")]))
+    assert not any("other decoders" in row["claim"] for row in write_claims(other).rows)
 
 
 def test_phantoms_decide_nothing_and_no_ehanet_makes_no_table(tmp_path):

@@ -135,6 +135,8 @@ def test_methods_are_told_apart():
     assert len(set(looks)) == len(METHODS) and len({style.title for style in METHODS.values()}) == len(METHODS)
     own = look("my-net")
     assert own.title == "my-net" and (own.colour, own.marker) not in looks
+    assert look("mobilenetv1-unetpp-frozen", "mobilevit-unetpp").title == "MobileNetV1 + U-Net++, frozen"
+    assert look("my-unet-large", "mobilevit-unet").title == "my + U-Net, large"
     variant = look("ehanet-no-edge", "ehanet")
     assert variant.title == "EHANet, no-edge" and variant.colour == METHODS["ehanet"].colour and variant.marker != METHODS["ehanet"].marker
 

@@ -16,10 +16,14 @@ from ehanet.reporting.wording import dataset_title
 
 # The methods of the paper's comparison that have public code or a description.
 COMPARED = ("hiformer-b", "canet", "cfanet", "pranet", "resunet", "resunetpp", "resunetpp-wide", "unet", "unet-32")
+# Other decoders that take EHANet's encoder: whether the decoder or merely the encoder makes the difference.
+DECODERS = ("lanet", "mobilevit-unet", "mobilevit-unetpp", "mobilevit-fpn", "mobilevit-deeplabv3plus")
+ON_ONE_ENCODER = {"dice": "Higher mDice than other decoders on the same encoder", "boundary_f1": "More accurate edges than other decoders on the same encoder (boundary F1)"}
 SCORES = {"iou": "Higher mIoU than the compared methods", "dice": "Higher mDice than the compared methods",
           "boundary_f1": "More accurate edges than the compared methods (boundary F1)"}
 ROBUST = "More robust than the compared methods (mDice over corrupted test images)"
 MODULES = {"efa": "EFA", "iem": "IEM", "ahfa": "AHFA"}
+ENCODER = ("encoder", "encoder_weights", "pretrained", "freeze_encoder")  # and these to be decoders on the same encoder
 SEEDS = 3  # trainings of every row that "supported" needs
 EQUAL = ("size", "epochs", "protocol")  # what rows must share to be compared
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "not decidable here"
@@ -30,7 +34,8 @@ NOTES = [
     f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA}, and each was trained at least {SEEDS} times. {NOT_SUPPORTED.capitalize()}: it is "
     f"not, or not clearly. {UNDECIDED.capitalize()}: images drawn by code, nothing to compare on equal terms, an encoder that started from random weights (the paper's "
     "started from ImageNet), or fewer trainings.",
-    "EHANet: the unchanged network, the row with a trained encoder where there is one. Compared on equal terms: " + ", ".join(EQUAL) + " and the kind of start of the encoder.",
+    "EHANet: the unchanged network, the row with a trained encoder where there is one. Compared on equal terms: " + ", ".join(EQUAL) + " and the kind of start of the encoder; "
+    "decoders also on the encoder itself. The paper compares with no other decoder on its encoder: those rows are our test of its claim.",
     "A verdict is about these settings; the notes of each comparison say how they differ from the paper's.",
 ]
 
@@ -72,6 +77,9 @@ def _claims(subject: Result, results: list[Result], corrupted: dict[str, list[pd
     """The rows of one data set: every claim once."""
     rivals = [row for row in results if row.method in COMPARED and _equal_terms(subject, row)]
     rows = [_row(claim, score, subject, rivals, {row.label: row.frames for row in [subject, *rivals]}) for score, claim in SCORES.items()]
+    decoders = [row for row in results if row.method in DECODERS and all(row.config.get(key) == subject.config.get(key) for key in (*EQUAL, *ENCODER))]
+    if decoders:
+        rows += [_row(claim, score, subject, decoders, {row.label: row.frames for row in [subject, *decoders]}) for score, claim in ON_ONE_ENCODER.items()]
     if subject.label in corrupted:
         there = [row for row in rivals if row.label in corrupted]
         rows.append(_row(ROBUST, "dice", subject, there, {row.label: corrupted[row.label] for row in [subject, *there]}))

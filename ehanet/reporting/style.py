@@ -69,6 +69,7 @@ METHODS = {
     "resnet34-unet": Look("ResNet-34 + U-Net", ORANGE, "X"),
     "lw-mhfi-net": Look("LW-MHFI-Net", PURPLE, "8"),  # never drawn: its row has no numbers
 }
+ENCODERS = {"mobilenetv1": "MobileNetV1", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # in labels such as mobilenetv1-unet
 _COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
 _MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # kept for methods of the user's own and for variants
 _SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.6, (8, 1, 0): 1.6}  # markers that look small at the size of others
@@ -83,6 +84,10 @@ def look(label: str, method: str | None = None) -> Look:
     marker = _MARKERS[number % len(_MARKERS)]
     if method in METHODS:
         base = METHODS[method]
+        encoder, found, variant = label.partition(f"-{method.partition('-')[2]}")
+        if method.startswith("mobilevit-") and encoder != "mobilevit" and found:  # the same decoder on another encoder
+            title = f"{ENCODERS.get(encoder, encoder)} + {base.title.partition(' + ')[2]}"
+            return Look(title + variant.replace("-", ", ", 1), base.colour, marker)
         variant = label.removeprefix(method).strip("-_.+ ")
         return Look(f"{base.title}, {variant}" if variant and variant != label else label, base.colour, marker)
     return Look(label, _COLOURS[number // 7 % len(_COLOURS)], marker)
