@@ -17,7 +17,7 @@ from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, places_of, read_maps, show
 from ehanet.reporting.pictures import QUANTILES, choose_by_dice
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
-from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import by_track, compare_tracks
 from ehanet.reporting.wording import dataset_title
@@ -25,6 +25,7 @@ from ehanet.reporting.wording import dataset_title
 MODULES = ["ehanet.reporting.edges"]
 NEAR = 2  # pixels from the contour that the table calls "at the contour"
 CURVES = 5  # methods in the figure of the curve; the table has all
+FEWEST = 5  # images that a distance must be found in to be drawn: the middle of one large object says little
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -46,7 +47,7 @@ def edges_report(data: Dataset, reports: str | Path) -> Table:
         chosen = curve_rows(rows, reference)
         path = reports / "figures" / f"edge_distance_{data.name}"
         figure = _draw_curves(chosen, {row.label: found[row.label]["curve"] for row in chosen}, np.arange(-reach, reach) + 0.5,
-                              f"{title}: share of wrong pixels by distance to the label's contour, with 95 % intervals over images", mark)
+                              f"{title}: wrong pixels by distance to the label's contour, with 95 % intervals; distances found in {FEWEST} images or more", mark)
         save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **inputs), f"Errors by distance on {title}")
         path = reports / "figures" / f"edges_{data.name}"
         figure, images = _draw_gallery(reports, data, reference, without_iem(rows, reference), title, mark)
@@ -85,7 +86,8 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
         if maps.edges is not None:
             edges.append(edge_f1(maps.edges, labels))
     clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
-    return {"curve": error_rates(wrong, pixels, clusters), "far": error_rates(far[0][:, None], far[1][:, None], clusters)[:, 0],
+    scarce = (pixels > 0).sum(axis=0) < FEWEST
+    return {"curve": np.where(scarce, np.nan, error_rates(wrong, pixels, clusters)), "far": error_rates(far[0][:, None], far[1][:, None], clusters)[:, 0],
             "near": error_rates(wrong[:, near].sum(axis=1, keepdims=True), pixels[:, near].sum(axis=1, keepdims=True), clusters)[:, 0],
             "edges": pd.concat(edges, axis=1).mean(axis=1) if edges else None, "without_contour": int((~contoured).sum())}
 
@@ -142,7 +144,7 @@ def _draw_gallery(reports: Path, data: Dataset, reference: Result, bare: Result 
     places = places_of(data, shown)
     methods = [(reference, maps)] + ([(bare, read_maps(reports, bare, data))] if bare else [])
     names = ["image", *(look(row.label, row.method).title.replace(", ", ",\n") for row, _ in methods)]
-    names += ["predicted edge", "predicted edge and\nlabel's contour"] if maps.edges is not None else []
+    names += ["predicted edge", "predicted edge\nand truth"] if maps.edges is not None else []
     heading = f"{title}: contours and edges, test images at the quartiles of {names[1]}'s Dice, seed {reference.seeds[0]}"
     figure, axes = picture_grid(len(chosen), len(names), heading, mark, names)
     for axis_row, index, place, name in zip(axes, chosen, places, QUANTILES):
@@ -158,11 +160,10 @@ def _draw_gallery(reports: Path, data: Dataset, reference: Result, bare: Result 
             for axis in axis_row[-2:]:
                 show(axis, maps.edges[index], cmap="gray_r", vmin=0, vmax=1)
             axis_row[-2].set_xlabel(f"largest {maps.edges[index].max():.2f}", fontsize=6.2, labelpad=2)
-            draw_contour(axis_row[-1], truth, {"color": VERMILLION, "linestyle": "-", "linewidth": 0.9}, halo=False)
+            draw_contour(axis_row[-1], truth, TRUTH | {"linewidth": 0.8})
     handles = contour_legend("prediction")
     if maps.edges is not None:
-        handles += [Line2D([], [], color=VERMILLION, linewidth=0.9, label="label's contour"),
-                    Line2D([], [], color=INK, marker="s", linestyle="", label="edge probability 1 (white: 0)")]
+        handles.append(Line2D([], [], color=INK, marker="s", linestyle="", label="edge probability 1 (white: 0)"))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, borderaxespad=0.2)
     return figure, shown
 

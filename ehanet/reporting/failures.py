@@ -125,7 +125,7 @@ def _draw_atlas(data: Dataset, table: Table, masks: dict[str, np.ndarray], headi
         draw_contour(above, prediction, PREDICTION)
         share = f" {row[row['kind']].mean:.0f} %" if row["kind"] in KINDS else ""
         show(below, palette[np.where(prediction & truth, len(palette) - 1, kinds)], f"{row['kind']}{share}")
-        draw_contour(below, truth, {"color": INK, "linestyle": "-", "linewidth": 0.8}, halo=False)
+        draw_contour(below, truth, {"color": INK, "linestyle": "-", "linewidth": 0.5}, halo=False)
     handles = contour_legend("prediction") + [Patch(facecolor=FOUND, label="found")]
     handles += [Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()] + [Line2D([], [], color=INK, linewidth=0.8, label="label's contour")]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=6.8, handlelength=1.6, columnspacing=1.3, borderaxespad=0.2)

@@ -44,7 +44,7 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
     image, truth = data.images[place], data.masks[place].astype(bool)
     name, shown = look(seen.label, seen.method).title, shortened(seen.image)
     figures = {"grad_cam": (_draw_cams, f"{title}, {shown}: Grad-CAM, where a layer holds evidence for the output"),
-               "outputs": (_draw_outputs, f"{title}, {shown}: outputs of {name} from coarse to fine, probability from 0 (black) to 1 (white)"),
+               "outputs": (_draw_outputs, f"{title}, {shown}: outputs of {name} from coarse to fine; black 0, white 1"),
                "gates": (_draw_gates, f"{title}, {shown}: gates of {name}")}
     with figure_style():
         for kind, (draw, heading) in figures.items():

@@ -18,7 +18,9 @@ from ehanet.reporting.style import FAINT, INK, MUTED, WIDTH, plt, stamp
 
 TRUTH = {"color": "white", "linestyle": "-", "linewidth": 1.2}
 PREDICTION = {"color": "#f09a1a", "linestyle": (0, (2.2, 1.4)), "linewidth": 1.4}  # dashed, so that it is told apart in grey print
-HALO, CELL = [withStroke(linewidth=2.4, foreground=INK), Normal()], 1.3  # the lines are for cells of this side, in inches; thinner in smaller ones
+HALO_WIDTH, CELL = 2.4, 1.3  # points; inches: the lines are for cells of this side, thinner in smaller ones
+COVERED, THINNEST = 0.12, 0.3  # the share of a picture that contours may cover before they grow thinner, and how thin they grow at most
+HALO = [withStroke(linewidth=HALO_WIDTH, foreground=INK), Normal()]
 
 
 def read_maps(reports: str | Path, row: Result, data: Dataset, seed: int | None = None) -> Predictions:
@@ -41,13 +43,21 @@ def places_of(data: Dataset, ids: list[str]) -> list[int]:
 
 
 def draw_contour(axis: Axes, mask: np.ndarray, line: dict, halo: bool = True) -> None:
-    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty. Small axes get thinner lines."""
+    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty. Small axes and masks of many objects get thinner lines."""
     if mask.any():
-        thinner = min(1, axis.bbox.width / axis.figure.dpi / CELL)
+        thinner = _thinner(mask, axis.bbox.width / axis.figure.dpi, HALO_WIDTH if halo else line["linewidth"])
         padded = np.pad(mask.astype(float), 1)
         places = [np.arange(-1, side + 1) for side in mask.shape]
         axis.contour(places[1], places[0], padded, levels=[0.5], colors=[line["color"]], linestyles=[line["linestyle"]], linewidths=[thinner * line["linewidth"]],
-                     path_effects=[withStroke(linewidth=thinner * 2.4, foreground=INK), Normal()] if halo else None)
+                     path_effects=[withStroke(linewidth=thinner * HALO_WIDTH, foreground=INK), Normal()] if halo else None)
+
+
+def _thinner(mask: np.ndarray, side: float, width: float) -> float:
+    """Factor on the width (points) of a mask's contour in axes of ``side`` inches."""
+    small = min(1, side / CELL)
+    length = ((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum()) / mask.shape[1]  # in sides of the picture
+    covered = length * small * width / 72 / side
+    return small * max(THINNEST, min(1, COVERED / covered)) if covered else small
 
 
 def contour_legend(title: str) -> list[Line2D]:

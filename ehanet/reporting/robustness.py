@@ -21,7 +21,7 @@ from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.robustness"]
 REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that is there
-ACROSS = 4  # panels in a row of the figure
+ACROSS = (4, 3, 5)  # panels side by side, the first that leaves the fewest places empty
 
 
 def robustness_report(reports: str | Path, dataset: str) -> Table:
@@ -147,9 +147,10 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
 
 def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images: int, mark: str) -> Figure:
     """A panel a corruption, a line a method from the clean images (severity 0) to severity 5, with its interval as a band."""
-    rows = -(-len(found.corruptions) // ACROSS)
+    across = min(ACROSS, key=lambda number: -len(found.corruptions) % number)  # the fewest empty places
+    rows = -(-len(found.corruptions) // across)
     height = 1.55 * rows + 0.85
-    figure, axes = plt.subplots(rows, ACROSS, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, across, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
     legend_lines = -(-len(found.methods) // 5)
     figure.get_layout_engine().set(rect=(0, (0.12 + 0.16 * legend_lines) / height, 1, 1 - (0.42 + 0.16 * legend_lines) / height), w_pad=0.04)
     severities = [0, *found.severities]
@@ -165,7 +166,7 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
         axis.set_xticks(severities)
     for place, axis in enumerate(axes.flat):
         axis.set_visible(place < len(found.corruptions))
-        lowest = place + ACROSS >= len(found.corruptions)
+        lowest = place + across >= len(found.corruptions)
         axis.tick_params(labelbottom=lowest)
         axis.set_xlabel("severity" if lowest else "", fontsize=7)
     figure.supylabel("mean Dice", fontsize=7.5)
