@@ -103,7 +103,7 @@ def restore_model(checkpoint: dict) -> tuple[nn.Module, RunConfig]:
     if checkpoint.get("encoder"):
         options["encoder"] = checkpoint["encoder"]
     load_plugin(config.plugin)
-    model = build_model(config.method, **options)
+    model = build_model(config.method, **options)  # initial_weights, too, have given way to the checkpoint's
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as error:

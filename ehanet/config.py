@@ -12,7 +12,7 @@ from pathlib import Path
 CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine", "one-cycle"),
-    "augmentation": ("none", "flips", "released", "standard"),
+    "augmentation": ("none", "flips", "released", "standard", "strong"),
     "freeze_encoder": ("never", "pretrained", "always"),
     "precision": ("auto", "float32", "bfloat16"),
 }
@@ -33,10 +33,12 @@ class RunConfig:
             "checkpoint-by-loss" (of the validation split, not by its Dice).
         schedule: of ``learning_rate``: "constant", "cosine" (5 % linear warm-up, then to zero), or "one-cycle".
         pretrained, encoder, encoder_weights: as in ``build_model``, where the method has an encoder.
+        initial_weights: a .safetensors file of an EHANet that was trained before, all of whose weights the run starts from; the encoder is then as it says.
         freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
         epoch_images: images of an epoch, drawn anew each time, the same number from each part of a union of data sets; 0: every image once.
         ema: decay of the moving average of weights and batch statistics that is validated and kept in place of the last ones, as in
             0.999; it starts faster, min(ema, (1 + step) / (10 + step)); 0: none.
+        test_flips: average the predictions over the four flips, on the validation split, which chooses the epoch, and on the test split.
         edge_width: side of the square that draws the edge label, odd, in pixels.
         precision: "auto" takes bfloat16 where the device computes it fast, else float32; losses are float32 always.
         device: "auto", or a torch device such as "cuda:0", "mps", "cpu".
@@ -61,10 +63,12 @@ class RunConfig:
     pretrained: bool = False
     encoder: str | None = None
     encoder_weights: str | None = None
+    initial_weights: str | None = None
     freeze_encoder: str = "never"
     edge_width: int = 3
     epoch_images: int = 0
     ema: float = 0.0
+    test_flips: bool = False
     precision: str = "auto"
     compile: bool = False
     device: str = "auto"
@@ -166,5 +170,5 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
     for place in [Path(path), *([Path(folder, path)] if folder else [])]:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"encoder weights {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
+    raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
                             "(make paper WEIGHTS=folder)")

@@ -14,6 +14,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
 from ehanet.devices import find_device
+from ehanet.models.flips import mean_prediction
 from ehanet.models.folding import folded
 from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
@@ -98,7 +99,7 @@ def _predict_batch(network: _Network, batch: list[tuple]) -> Iterator[tuple[Hash
 
 @torch.no_grad()
 def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batch_size: int = 32) -> Predictions:
-    """Predict a split of a data set with a finished run's best checkpoint, in float32."""
+    """Predict a split of a data set with a finished run's best checkpoint, in float32, over flips where its configuration says so."""
     run_dir = Path(run_dir)
     model, config = restore_model(load_best(run_dir))
     device = find_device(config.device)
@@ -109,10 +110,10 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
     probabilities, edges = [], []
     for start in range(0, len(indices), batch_size):
         batch = np.ascontiguousarray(dataset.images[indices[start:start + batch_size]])
-        out = model(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255)
-        probabilities.append(out.logits.sigmoid()[:, 0].float().cpu().numpy())
-        if out.edge is not None:
-            edges.append(out.edge[:, 1].float().cpu().numpy())
+        found, edge = mean_prediction(model, torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255, config.test_flips)
+        probabilities.append(found.cpu().numpy())
+        if edge is not None:
+            edges.append(edge.cpu().numpy())
     return Predictions([dataset.ids[index] for index in indices], np.concatenate(probabilities), np.concatenate(edges) if edges else None,
                        read_record(run_dir / "record.json")["id"])
 
@@ -121,9 +122,8 @@ class _Network:
     """A network that predicts batches, with its batch norms folded from the second one on: a single batch would not earn the folding back."""
 
     def __init__(self, model: nn.Module, flips: bool):
-        self.model, self.batches = model.eval(), 0
+        self.model, self.batches, self.flips = model.eval(), 0, flips
         self.device = next(model.parameters(), torch.zeros(1)).device
-        self.variants = [(), (2,), (3,), (2, 3)] if flips else [()]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class _Network:
         if self.batches == 1:
             self.model = folded(self.model, images[:1])
         self.batches += 1
-        return torch.stack([self.model(images.flip(axes)).logits.sigmoid().flip(axes)[:, 0] for axes in self.variants]).mean(dim=0).float()
+        return mean_prediction(self.model, images, self.flips)[0]
 
 
 def _enumerate(images) -> list[tuple[str, object]]:

@@ -213,9 +213,9 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
             values = {**common, **own}
             configs = [RunConfig.from_dict({**values, "method": method, "plugin": plugins.get(method), "label": label, "dataset": dataset, "seed": seed})
                        for seed in settings["seeds"]]
-            file = values.get("encoder_weights")
-            if file and not _is_there(file, weights):
-                absent.append(Absent(dataset, label, method, f"not available: weights file {file} not found (give WEIGHTS=DIR)"))
+            missing = [file for file in (values.get("encoder_weights"), values.get("initial_weights")) if file and not _is_there(file, weights)]
+            if missing:
+                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=DIR)"))
                 continue
             runs += configs
     return runs, absent

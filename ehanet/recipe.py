@@ -51,6 +51,19 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return update
 
 
+def check_same_split(about: dict, manifest: dict, file: str) -> None:
+    """Refuse to start from weights that saw this data set in another split: their training may have had images that are now for testing.
+
+    Args:
+        about: what the weights ``file`` says about itself. manifest: of the data set to train on.
+    """
+    counts = ", ".join(f"{count} {part}" for part, count in manifest["split"]["counts"].items())
+    for data in about.get("data", []):
+        if data["name"] == manifest["name"] and data["counts"] != counts:
+            raise ValueError(f"initial_weights: {file} was trained on {data['name']} split into {data['counts']}, here it is {counts}; "
+                             "its training may have seen the test images, so take other weights or its split")
+
+
 def freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:
     """Take the gradient from the encoder's parameters by the rule; batch statistics and dropout stay active, as released."""
     frozen = encoder is not None and (rule == "always" or (rule == "pretrained" and initialisation != "random"))

@@ -22,18 +22,20 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ehanet.checkpoints import load_best, load_checkpoint, save_checkpoint
-from ehanet.config import RunConfig
+from ehanet.config import RunConfig, find_weights
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
 from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, out_of_memory, peak_memory
-from ehanet.files import sweep, write_atomically, write_json
+from ehanet.files import file_sha256, sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
+from ehanet.models.flips import mean_prediction
+from ehanet.models.pretrained import fill_weights
 from ehanet.plugins import load_plugin, plugin_hashes
-from ehanet.recipe import batches, freeze, learning_rate_factor, moving_average
+from ehanet.recipe import batches, check_same_split, freeze, learning_rate_factor, moving_average
 from ehanet.records import read_record, write_record
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
@@ -90,7 +92,9 @@ class Trainer:
         load_plugin(config.plugin)
         self.model = build_model(config.method, **config.build_options)
         self.encoder = getattr(self.model, "encoder", None)
-        self.initialisation = getattr(self.encoder, "initialisation", "random")
+        self.initialisation, self.initial_sha256 = getattr(self.encoder, "initialisation", "random"), None
+        if config.initial_weights:
+            self._start_from(find_weights(config.initial_weights))
         self.frozen = freeze(self.encoder, config.freeze_encoder, self.initialisation)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if config.compile else self.model
@@ -104,6 +108,10 @@ class Trainer:
         total = self.total_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
         self.epoch, self.history, self.best = 0, [], None
+
+    def _start_from(self, file: Path) -> None:
+        check_same_split(fill_weights(self.model, file), self.dataset.manifest, file.name)
+        self.initialisation, self.initial_sha256 = f"whole network from {file.name}", file_sha256(file)
 
     @property
     def images(self) -> list[str]:
@@ -216,9 +224,10 @@ class Trainer:
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
             out = self._predict(images, averaged)
+            found = mean_prediction(lambda flipped: self._predict(flipped, averaged), images, True)[0] if self.config.test_flips else out.logits.float().sigmoid()[:, 0]
             losses.append(self.loss(out, masks, self._edge_labels(masks)).total.item())
             weights.append(len(batch))
-            dice.append(dice_per_image(out.logits.float().sigmoid()[:, 0].cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
+            dice.append(dice_per_image(found.cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
         return float(np.average(losses, weights=weights)), float(np.concatenate(dice).mean())
 
     def _load(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -262,6 +271,7 @@ class Trainer:
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
             seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
             encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None),
+            initial_weights_sha256=self.initial_sha256,
             plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
             checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )

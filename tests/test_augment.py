@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ehanet.data.augment import KINDS, Augmentation
+from ehanet.data.augment import KINDS, Augmentation, _warp
 from ehanet.data.edges import edge_labels
 
 ACTIVE = [kind for kind in KINDS if kind != "none"]
@@ -29,7 +29,7 @@ def ramps(batch, size=64):
 
 
 def test_unknown_kind_names_the_known_ones():
-    with pytest.raises(ValueError, match="unknown augmentation 'flip'; known: none, flips, released, standard"):
+    with pytest.raises(ValueError, match="unknown augmentation 'flip'; known: none, flips, released, standard, strong"):
         Augmentation("flip")
 
 
@@ -114,6 +114,29 @@ def test_standard_flips_and_transposes_half_of_the_time():
     for happened in symmetry(Augmentation("standard")(ramps(2000, 16), blobs(2000, 16), seeded())[0]):
         # Reflection and jitter blur what the corners say in a few images.
         assert abs(happened.float().mean() - 0.5) < 0.06
+
+
+def test_strong_bends_and_mixes_half_of_the_images():
+    """Images of one grey each tell whether a rectangle of the next one is in them; the mask has come along."""
+    batch, size = 600, 32
+    grey = torch.linspace(0.1, 0.9, batch)
+    images, masks = grey[:, None, None, None].expand(batch, 3, size, size).clone(), (torch.arange(batch) % 2).float()[:, None, None, None].expand(batch, 1, size, size)
+    out, mixed = Augmentation("strong")(images, masks.clone(), seeded())
+    foreign = (mixed != masks).flatten(1).float().mean(1)  # each neighbour has the other label
+    happened = foreign > 0
+    assert abs(happened.float().mean() - 0.5) < 0.06
+    sides = (foreign[happened] * size * size).round()
+    assert (0.25 * size - 0.5) ** 2 <= sides.min() and sides.max() <= (0.75 * size + 0.5) ** 2
+    straight, bent = (Augmentation(kind)(ramps(200, size), torch.zeros(200, 1, size, size), seeded(5))[0] for kind in ("standard", "strong"))
+    assert straight.isfinite().all() and not torch.equal(straight, bent)
+
+
+def test_elastic_deformation_moves_pixels_by_its_largest_displacement_at_most():
+    knots = torch.zeros(1, 33, 33, 2)
+    knots[..., 0] = 2 * 4 / 32  # four pixels of 33 to the right, everywhere
+    images, masks = ramps(1, 33), blobs(1, 33)
+    out, moved = _warp(images, masks, torch.eye(2)[None], torch.zeros(1, 2), knots)
+    assert torch.allclose(out[..., :-4], images[..., 4:], atol=1e-5) and torch.equal(moved[..., :-4], masks[..., 4:])
 
 
 def test_released_rates():

@@ -16,6 +16,7 @@ STUDIES: dict[str, str] = {
     "protocol": "12_protocol",
     "leakage": "13_leakage",
     "publish": "14_publish",
+    "ladder": "15_ladder",
 }
 NEEDS: dict[str, str] = {"leakage": "data"}
 
@@ -48,6 +49,7 @@ OUTPUTS = {
     "protocol": [*_artefacts("tables/protocol", "figures/protocol"), "notebooks/12_protocol__{dataset}.ipynb"],
     "leakage": [*_artefacts("tables/leakage", "figures/leakage"), "leakage/{dataset}.csv", "notebooks/13_leakage__{dataset}.ipynb"],
     "publish": ["notebooks/14_publish__{dataset}.ipynb"],
+    "ladder": [*_artefacts("tables/ladder", "figures/ladder"), "notebooks/15_ladder__{dataset}.ipynb"],
     "report": ["index.html"],
 }
 STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in [*KINDS, *STUDIES]}

@@ -243,7 +243,7 @@ def _deciding(parameters: dict) -> dict:
     kept = {key: value for key, value in parameters.items() if key != "source"}
     if "config" in kept:
         config = {key: value for key, value in kept.pop("config").items() if key != "device"}
-        for file in ("encoder_weights", "plugin"):
+        for file in ("encoder_weights", "initial_weights", "plugin"):
             if config.get(file):
                 config[file] = Path(config[file]).name
         kept |= config
@@ -262,4 +262,4 @@ def _plugins(runs: list[RunConfig]) -> list[str]:
 
 
 def _weights(run: RunConfig, folder: Path | None) -> list[dict]:
-    return [describe(find_weights(run.encoder_weights, folder), None)] if run.encoder_weights else []
+    return [describe(find_weights(file, folder), None) for file in (run.encoder_weights, run.initial_weights) if file]

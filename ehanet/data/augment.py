@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-KINDS = ("none", "flips", "released", "standard")
+KINDS = ("none", "flips", "released", "standard", "strong")
 
 RELEASED_PROBABILITY = 0.3
 RELEASED_DEGREES = 35.0
@@ -28,6 +28,11 @@ STANDARD_COLOUR_PROBABILITY = 0.8
 STANDARD_BLUR_PROBABILITY = 0.2
 STANDARD_NOISE_PROBABILITY = 0.2
 STANDARD_NOISE = 0.04  # largest standard deviation, image values in [0, 1]
+STRONG_ELASTIC_PROBABILITY = 0.5
+STRONG_ELASTIC = 0.06  # largest displacement of a knot, as a fraction of the image's side
+STRONG_KNOTS = 6  # along a side
+STRONG_MIX_PROBABILITY = 0.5
+STRONG_MIX_SIDE = (0.25, 0.75)  # of the rectangle from another image, as a fraction of the image's side
 BRIGHTNESS, CONTRAST, SATURATION, CHANNEL_GAIN = 0.2, 0.25, 0.3, 0.08
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -43,7 +48,9 @@ class Augmentation:
             flip, vertical flip, coarse dropout of up to 10 holes of up to 32 x 32 pixels at
             256 x 256 (scaled with the size; the mask is kept).  ``"standard"``: flips and
             transpose, affine (30 degrees, scale 0.75 to 1.3, shift 10 %), colour jitter, light
-            blur and noise.
+            blur and noise.  ``"strong"``: the same with elastic deformation (knots moved by up to
+            6 % of the side) in half of the images, then CutMix in half of them: a rectangle of the
+            next image of the batch, with its mask (Yun et al. 2019; French et al. 2020).
 
     Raises:
         ValueError: ``kind`` is unknown.
@@ -54,7 +61,7 @@ class Augmentation:
             raise ValueError(f"unknown augmentation {kind!r}; known: {', '.join(KINDS)}")
         self.kind = kind
         self._apply = {"none": _none, "flips": _flips, "released": _released,
-                       "standard": _standard}[kind]
+                       "standard": _standard, "strong": _strong}[kind]
 
     def __call__(self, images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Transform a batch.
@@ -113,7 +120,27 @@ def _released(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tens
     return images * ~holes, masks
 
 
-def _standard(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def _strong(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    bent = torch.rand(len(images), generator=generator) < STRONG_ELASTIC_PROBABILITY
+    knots = _uniform((len(images), 2, STRONG_KNOTS, STRONG_KNOTS), -STRONG_ELASTIC, STRONG_ELASTIC, generator)
+    # A shift of the whole side is 2 in normalised coordinates.
+    moved = F.interpolate(2 * knots * bent[:, None, None, None], images.shape[2:], mode="bicubic", align_corners=True)
+    return _cut_mix(*_standard(images, masks, generator, moved.permute(0, 2, 3, 1)), generator)
+
+
+def _cut_mix(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Put a rectangle of the next image, with its mask, into some images."""
+    batch, size = len(images), images.shape[-1]
+    chosen = torch.rand(batch, generator=generator) < STRONG_MIX_PROBABILITY
+    side = (_uniform((2, batch), *STRONG_MIX_SIDE, generator) * size).round()
+    start = (torch.rand(2, batch, generator=generator) * (size - side + 1)).floor()
+    position = torch.arange(size)
+    inside = (position >= start[..., None]) & (position < (start + side)[..., None]) & chosen[:, None]
+    inside = (inside[0][:, :, None] & inside[1][:, None, :])[:, None].to(images.device)
+    return torch.where(inside, images.roll(-1, 0), images), torch.where(inside, masks.roll(-1, 0), masks)
+
+
+def _standard(images: Tensor, masks: Tensor, generator: Generator, moved: Tensor | None = None) -> tuple[Tensor, Tensor]:
     batch = len(images)
     horizontal, vertical, transpose = torch.rand(3, batch, generator=generator) < 0.5
     warp = torch.rand(batch, generator=generator) < STANDARD_WARP_PROBABILITY
@@ -128,7 +155,7 @@ def _standard(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tens
     matrices = matrices * signs[:, None, :]
     matrices = torch.where(transpose[:, None, None], matrices.flip(2), matrices)
     # A shift of the whole side is 2 in normalised coordinates.
-    images, masks = _warp(images, masks, matrices, 2 * shifts)
+    images, masks = _warp(images, masks, matrices, 2 * shifts, moved)
     images = _jitter_colours(images, generator)
     images = _blur_some(images, generator)
     images = _noise_some(images, generator)
@@ -150,8 +177,9 @@ def _change(x: Tensor, chosen: Tensor, function: Callable[[Tensor], Tensor]) -> 
     return x.index_copy(0, rows, function(x[rows])) if len(rows) else x
 
 
-def _warp(images: Tensor, masks: Tensor, matrices: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample both at ``matrices @ (x, y) + shifts``, bilinear, mirrored beyond the border.
+def _warp(images: Tensor, masks: Tensor, matrices: Tensor, shifts: Tensor,
+          moved: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Sample both at ``matrices @ (x, y) + shifts + moved``, bilinear, mirrored beyond the border.
 
     Coordinates are normalised so that -1 and 1 are the centres of the outermost pixels.  The
     mirror is applied to the grid itself (a triangular wave), so no sample leaves the image and
@@ -159,12 +187,14 @@ def _warp(images: Tensor, masks: Tensor, matrices: Tensor, shifts: Tensor) -> tu
 
     Args:
         matrices: (B, 2, 2) on the CPU, output to input, rows x and y.
-        shifts: (B, 2) on the CPU.
+        shifts: (B, 2) on the CPU.  moved: (B, H, W, 2) on the CPU, of each pixel, or none.
     """
     theta = torch.cat([matrices, shifts[:, :, None]], dim=2)
     # The grid is float32 on every device: half precision cannot name all pixels of a large image.
     both = torch.cat([images, masks.to(images.dtype)], dim=1).float()
     grid = F.affine_grid(theta.to(images.device), list(both.shape), align_corners=True)
+    if moved is not None:
+        grid = grid.add_(moved.to(images.device))
     grid = grid.add_(1).remainder_(4).sub_(2).abs_().neg_().add_(1)
     both = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     channels = images.shape[1]

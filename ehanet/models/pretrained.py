@@ -106,6 +106,23 @@ def load_weights(network: type, path: str | Path) -> nn.Module:
     return model.eval()
 
 
+def fill_weights(model: nn.Module, path: str | Path) -> dict:
+    """Load all weights of the file ``path`` into ``model``, in place, and return what the file says about itself (data, recipe, scores).
+
+    Raises:
+        ValueError: damaged, no file of :func:`save_weights`, or of another network; one line.
+    """
+    path = Path(path)
+    description, tensors = _read(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        encoder = description.get("arguments", {}).get("encoder", "not named")
+        raise ValueError(f"initial_weights: {path.name} holds another network (its encoder: {encoder}) than {type(model).__name__} as configured "
+                         f"({str(error).strip().splitlines()[-1].strip()[:120]})") from error
+    return description.get("about") or {}
+
+
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:

@@ -18,6 +18,7 @@ _HOMES = {
     "failures_report": "ehanet.reporting.failures",
     "iem_report": "ehanet.reporting.iem",
     "inside_report": "ehanet.reporting.inside",
+    "ladder_report": "ehanet.reporting.ladder",
     "leakage_report": "ehanet.reporting.leakage",
     "protocol_report": "ehanet.reporting.protocol",
     "report_page": "ehanet.reporting.page",

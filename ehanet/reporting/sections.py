@@ -29,6 +29,9 @@ PARTS = [
         "tables/comparison_{}": "",
         "figures/scores_{}": "Mean of every method with its 95 % interval; each dot is one test image.",
         "tables/differences_{}": ""}),
+    Part("The recipe, step by step", {
+        "tables/ladder_{}": "",
+        "figures/ladder_{}": "Each step was kept only if it raised the Dice of the validation split; the test split was looked at afterwards."}),
     Part("Cost", {"tables/cost_{}": "", "figures/cost_{}": "Dice against cost: up and to the left is better."}),
     Part("What the choice of score does", {
         "tables/score_choice_{}": "",

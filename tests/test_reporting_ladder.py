@@ -1,0 +1,71 @@
+"""The ladder: what each step changed and gained, by hand, and that the test split chooses nothing."""
+
+import json
+
+import pandas as pd
+import pytest
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.record_schema import record_id
+from ehanet.records import read_record
+from ehanet.reporting import ladder_report
+from ehanet.reporting.ladder import changes
+from ehanet.reporting.tables import read_table
+
+STEPS = {  # label -> (size of its mistakes on the test split, settings, validation Dice of two seeds)
+    "ehanet-start": (0.3, {}, (0.80, 0.82)),
+    "ehanet-colour": (0.05, {"augmentation": "standard"}, (0.78, 0.80)),  # far better on the test split, worse on validation
+    "ehanet-average": (0.3, {"ema": 0.99}, (0.82, 0.84)),
+    "ehanet-longer": (0.4, {"ema": 0.99, "epochs": 24, "initial_weights": "weights/a.safetensors"}, (0.85, 0.83)),
+}
+
+
+@pytest.fixture
+def reports(tmp_path):
+    found = make_reports(tmp_path, make_dataset("kvasir-seg"), {label: error for label, (error, *_) in STEPS.items()}, seeds=(0, 1))
+    for label, (_, settings, validation) in STEPS.items():
+        for seed, dice in enumerate(validation):
+            for path in (found / f"runs/kvasir-seg/{label}/seed{seed}/record.json", found / f"scores/kvasir-seg/{label}__seed{seed}.json"):
+                content = json.loads(path.read_text())
+                content["config"] |= settings
+                content["best"] = {"epoch": 9, "val_dice": dice}
+                path.write_text(json.dumps(content | {"id": record_id(content)}))
+    return found
+
+
+def test_steps_are_kept_by_validation_alone(reports):
+    table = ladder_report(reports, "kvasir-seg")
+    assert [(row["label"], row["kept"]) for row in table.rows] == [
+        ("ehanet-start", "yes"), ("ehanet-colour", "no"), ("ehanet-average", "yes"), ("ehanet-longer", "yes")]
+    assert [row["validation"].mean for row in table.rows] == pytest.approx([0.81, 0.79, 0.83, 0.84])
+    assert [row["gain"].mean for row in table.rows[1:]] == pytest.approx([-0.02, 0.02, 0.01])
+    assert table.rows[0]["sd_seeds"].mean == pytest.approx(0.01 * 2**0.5)
+    assert table.rows[0]["changed"] == "where it starts" and table.rows[1]["changed"] == "augmentation standard (flips)"
+    assert table.rows[2]["changed"] == "moving average of weights 0.99 (0)", "against the last step that was kept"
+    assert table.rows[3]["changed"] == "epochs 24 (12); starts from a.safetensors (nothing)"
+    assert "The recipe that is left: EHANet, longer." in table.notes and any("2 seeds: a gain below" in note for note in table.notes)
+
+
+def test_the_files_agree_with_the_scores(reports):
+    table = ladder_report(reports, "kvasir-seg")
+    again = read_table(reports / "tables/ladder_kvasir-seg.csv")
+    for row, read in zip(table.rows, again.rows):
+        frames = [pd.read_csv(reports / f"scores/kvasir-seg/{row['label']}__seed{seed}.csv") for seed in (0, 1)]
+        assert read["test"].mean == pytest.approx(sum(frame["dice"].mean() for frame in frames) / 2, abs=1e-5)
+        assert read["test"].low < read["test"].mean < read["test"].high
+    assert (reports / "figures/ladder_kvasir-seg.png").stat().st_size > 10_000
+    assert len(read_record(reports / "figures/ladder_kvasir-seg.json")["inputs"]) == 8
+
+
+def test_a_run_without_its_validation_dice_is_named(reports):
+    path = reports / "runs/kvasir-seg/ehanet-colour/seed1/record.json"
+    content = json.loads(path.read_text())
+    content["best"] = {"epoch": 9}
+    path.write_text(json.dumps(content | {"id": record_id(content)}))
+    with pytest.raises(ValueError, match="ehanet-colour/seed1/record.json does not say the run's validation Dice"):
+        ladder_report(reports, "kvasir-seg")
+
+
+def test_changes_are_told_with_defaults_for_older_records():
+    assert changes({"method": "ehanet", "test_flips": True, "options": {"iem": False}}, {"method": "ehanet"}) == ["flips at the test yes (no)", "options iem no (nothing)"]
+    assert changes({"method": "ehanet", "seed": 3, "label": "x"}, {"method": "ehanet"}) == []
