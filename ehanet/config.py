@@ -88,6 +88,8 @@ class RunConfig:
         for name in POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if self.batch_size == 1:
+            raise ValueError("batch_size: must be at least 2, since batch norm cannot learn from one image")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay: must be 0 or above, got {self.weight_decay}")
         if not 0 <= self.seed < 2**63:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ehanet.config import RunConfig
 from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.models import build_model
+from ehanet.models.encoders import encoder_layout
+from ehanet.models.flips import mean_prediction
 from ehanet.plugins import load_plugin
 
 GMAC_SIDE = 256  # the side at which papers count; HiFormer-B's count in its paper is at 224
@@ -46,22 +49,31 @@ def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto")
 
 
 def count_costs(configs: Sequence[RunConfig]) -> dict[str, dict]:
-    """Label -> {"parameters" (used), "gmac" at 256 x 256} of each network: what can be counted, so the same on every machine."""
-    return {config.label: _count(config) for config in configs}
+    """Label -> {"parameters" (used), "gmac" at 256 x 256} of each network: what can be counted, so the same on every machine.
+
+    A network whose weights file is not here is left out: the file says which layout of the encoder it has.
+    """
+    found = {}
+    for config in configs:
+        with suppress(FileNotFoundError):
+            found[config.label] = _count(config)
+    return found
 
 
 def _count(config: RunConfig) -> dict:
+    options = _options(config)
     with torch.device("cpu" if config.plugin else "meta"):  # shapes alone say what our own networks count; another's may look at values
-        model = _untrained(config)
+        model = build_model(config.method, **options)
     return {"parameters": used_parameters(model), "gmac": round(count_gmac(model), 3)}
 
 
-def _untrained(config: RunConfig) -> nn.Module:
-    """The network of a configuration, without reading or fetching weights."""
+def _options(config: RunConfig) -> dict:
+    """What builds the network of a configuration with random weights; a weights file only says which layout of the encoder it is for."""
     options = {**config.build_options, "pretrained": False}
-    options.pop("encoder_weights", None)
+    if file := options.pop("encoder_weights", None):
+        options["encoder"] = encoder_layout(options["encoder"], file)
     load_plugin(config.plugin)
-    return build_model(config.method, **options)
+    return options
 
 
 def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
@@ -75,11 +87,11 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     dtype = compute_dtype(config.precision, where)
     start = memory_so_far(where)
     torch.manual_seed(0)
-    model = _untrained(config).to(where, memory_format=torch.channels_last)
+    model = build_model(config.method, **_options(config)).to(where, memory_format=torch.channels_last)
     _train_step(model, size, where, dtype)
     memory = memory_so_far(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)
-    rates = _rates(model, size, where, dtype)
+    rates = _rates(model, size, where, dtype, config.test_flips)
     best = max(rates, key=rates.get)
     return {"label": config.label, "method": config.method, **_count(config), "side": size, "precision": str(dtype).removeprefix("torch."),
             "rate_1": round(rates[1], 2), "rate_best": round(rates[best], 2), "batch_best": best, "memory_mb": round(memory / 1e6), "device": _device_words(where)}
@@ -109,27 +121,27 @@ def _images(model: nn.Module, batch: int, size: int) -> torch.Tensor:
     return torch.rand(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
 
 
-def _rates(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> dict[int, float]:
+def _rates(model: nn.Module, size: int, device: torch.device, dtype: torch.dtype, flips: bool) -> dict[int, float]:
     """Batch -> images a second of inference, from batch 1 up, until a larger batch is not faster or would take longer than SECONDS."""
     rates: dict[int, float] = {}
     for batch in BATCHES:
         last = list(rates.values())[-2:]
         if (len(last) == 2 and last[1] < GAIN * last[0]) or (last and batch / last[-1] > SECONDS):
             break
-        rates[batch] = _rate(model, batch, size, device, dtype)
+        rates[batch] = _rate(model, batch, size, device, dtype, flips)
     return rates
 
 
-def _rate(model: nn.Module, batch: int, size: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Images a second of inference, after a warm-up."""
+def _rate(model: nn.Module, batch: int, size: int, device: torch.device, dtype: torch.dtype, flips: bool) -> float:
+    """Images a second of inference, over flips where the run predicts so, after a warm-up."""
     images = _images(model, batch, size)
     model.eval()
     seconds: list[float] = []
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        model(images).logits.sum().item()
+        mean_prediction(model, images, flips)[0].sum().item()
         while len(seconds) < REPEATS and sum(seconds) < SECONDS:
             started = time.perf_counter()
-            model(images).logits.sum().item()  # .item() waits for the device
+            mean_prediction(model, images, flips)[0].sum().item()  # .item() waits for the device
             seconds.append(time.perf_counter() - started)
     return batch / float(np.median(seconds))
 

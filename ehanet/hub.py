@@ -13,12 +13,13 @@ from torch import nn
 
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.data.cache import cache_root
+from ehanet.config import find_weights
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.files import write_atomically
 from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import compare
 from ehanet.models import EHANet
-from ehanet.models.pretrained import FILE_NAME, save_weights
+from ehanet.models.pretrained import FILE_NAME, read_about, save_weights
 from ehanet.records import read_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.tables import Score
@@ -108,10 +109,12 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
     tested = [_read_scored(Path(path), record) for path in scores]
     names = list(trained_on) or [Path(record["config"]["dataset"]).name]
     manifests = {manifest["name"]: manifest for manifest, _ in tested}
+    before = read_about(find_weights(start)).get("data", []) if (start := record["config"].get("initial_weights")) else []
+    data = [_data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])]
     return {
         "run": record["id"],
         "code": {key: record["code"].get(key) for key in ("version", "commit")},
-        "data": [_data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])],
+        "data": data + [one for one in before if one["name"] not in {own["name"] for own in data}],  # what it started from has learned from them, too
         "scores": [_scores(manifest, frame) for manifest, frame in tested],
         "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
         "recipe": {**_recipe(record), **recipe},
@@ -131,7 +134,8 @@ def _data(name: str, manifest: dict) -> dict:
     counts = manifest.get("split", {}).get("counts", {})
     return {"name": name, "title": dataset_title(name), "licence": manifest.get("licence") or (entry.licence if entry else "not recorded"),
             "citation": manifest.get("citation") or (entry.citation if entry else ""),
-            "counts": ", ".join(f"{count} {part}" for part, count in counts.items()), "content": manifest.get("content", "")[:16]}
+            "counts": ", ".join(f"{count} {part}" for part, count in counts.items()), "content": manifest.get("content", "")[:16],
+            "split": manifest.get("split", {}).get("sha256", "")[:16]}
 
 
 def _scores(manifest: dict, frame: pd.DataFrame) -> dict:
@@ -165,6 +169,9 @@ def _recipe(record: dict) -> dict[str, str]:
         "Optimizer": f"{config['optimizer']}, learning rate {config['learning_rate']:g} ({config['schedule']}), weight decay {config['weight_decay']:g}",
         "Length": f"{config['epochs']} epochs, {record.get('steps', '?')} steps of {config['batch_size']} images",
         "Augmentation": config["augmentation"],
+        **({"Starts from": f"all weights of {Path(config['initial_weights']).name}"} if config.get("initial_weights") else {}),
+        **({"Moving average of weights": f"{config['ema']:g}"} if config.get("ema") else {}),
+        **({"Scores": "predictions averaged over the four flips, as predict(model, images, flips=True) does"} if config.get("test_flips") else {}),
         "Seed": str(config["seed"]),
         "Selection": f"epoch {best['epoch']}, validation Dice {best['val_dice']:.3f}" if "val_dice" in best else "not recorded",
         "Device": f"{record['device']['name']}, {record.get('seconds', 0) / 3600:.1f} h" if "device" in record else "not recorded",

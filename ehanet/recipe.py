@@ -54,13 +54,17 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 def check_same_split(about: dict, manifest: dict, file: str) -> None:
     """Refuse to start from weights that saw this data set in another split: their training may have had images that are now for testing.
 
+    Splits are told apart by their hash; files of before it was kept, by the number of images of each part.
+
     Args:
         about: what the weights ``file`` says about itself. manifest: of the data set to train on.
     """
-    counts = ", ".join(f"{count} {part}" for part, count in manifest["split"]["counts"].items())
+    split = manifest["split"]
+    counts = ", ".join(f"{count} {part}" for part, count in split["counts"].items())
     for data in about.get("data", []):
-        if data["name"] == manifest["name"] and data["counts"] != counts:
-            raise ValueError(f"initial_weights: {file} was trained on {data['name']} split into {data['counts']}, here it is {counts}; "
+        known = data.get("split") or data.get("counts")
+        if data["name"] == manifest["name"] and known and known not in (split["sha256"][:16], counts):
+            raise ValueError(f"initial_weights: {file} was trained on another split of {data['name']} ({data['counts']}; here {counts}): "
                              "its training may have seen the test images, so take other weights or its split")
 
 

@@ -53,9 +53,9 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
     parts = []
     for name, severity in tqdm(conditions, desc=f"corruptions of {data.name}", unit="condition", disable=None):
         stack = np.stack([data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)) for index in indices])
-        for row, model in models:
+        for row, model, flips in models:
             parts.append(pd.DataFrame({**row, "corruption": name, "severity": severity, "image": [data.ids[index] for index in indices],
-                                       "group": [data.groups[index] for index in indices], "dice": dice_per_image(np.asarray(predict(model, stack)), labels)}))
+                                       "group": [data.groups[index] for index in indices], "dice": dice_per_image(np.asarray(predict(model, stack, flips=flips)), labels)}))
     scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     _write(scores, Path(reports) / "robustness" / data.name, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
     return scores
@@ -76,8 +76,8 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     pictures, labels = np.ascontiguousarray(other.images[indices]), other.masks[indices]
     ids, groups = [other.ids[index] for index in indices], [other.groups[index] for index in indices]
     parts = []
-    for row, model in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
-        scores = score_masks(np.asarray(predict(model, pictures)), labels, ids=ids, groups=groups)
+    for row, model, flips in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
+        scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     _write(found, Path(reports) / "robustness" / f"{data.name}__on__{other.name}", data=other.manifest, inputs=inputs, absent=absent, images=len(indices),
@@ -115,7 +115,7 @@ def _chosen(rows: list[dict], methods: list[str] | None) -> list[dict]:
 
 
 def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[str]]:
-    """(row, network) of each run with a checkpoint, the rows without one, and the records' ids."""
+    """(row, network, whether it predicts over flips) of each run with a checkpoint, the rows without one, and the records' ids."""
     models, absent, inputs = [], [], []
     for row in rows:
         folder = runs / row["label"] / f"seed{row['seed']}"
@@ -123,7 +123,7 @@ def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[s
             absent.append({**row, "reason": "not available: no checkpoint here, only stored predictions"})
             continue
         model, config = restore_model(load_best(folder))
-        models.append((row, model.to(find_device(config.device))))
+        models.append((row, model.to(find_device(config.device)), config.test_flips))
         inputs.append(read_record(folder / "record.json")["id"])
     return models, absent, inputs
 

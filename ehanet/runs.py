@@ -46,7 +46,7 @@ def load_run(id_or_path: str | Path, runs: str | Path = "runs", reports: str | P
     if not (folder / "record.json").is_file():
         known = [str(path.parent.relative_to(runs)) for path in finished_runs(runs)]
         raise FileNotFoundError(f"no finished run {str(id_or_path)!r}; finished: {', '.join(known) or 'none'}")
-    profile, dataset, label, seed = folder.resolve().parts[-4:]
+    *_, profile, dataset, label, seed = ("", "", "", *folder.resolve().parts)
     model, config = restore_model(load_best(folder))
     scores = Path(reports) / profile / "scores" / dataset / f"{label}__{seed}.csv"
     return Run(f"{profile}/{dataset}/{label}/{seed}", model, config, pd.read_csv(folder / "history.csv"),

@@ -10,6 +10,7 @@ that pool over the batch would see other batches, so that the numbers would depe
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from pathlib import Path
@@ -86,8 +87,12 @@ class Trainer:
         self.config, self.dataset, self.run_dir = config, dataset, run_dir
         self.device = find_device(config.device)
         self.dtype = compute_dtype(config.precision, self.device)
+        if not len(dataset.splits["val"]):
+            raise ValueError(f"{dataset.name}: the split {dataset.manifest['split']['source']} has no images for val, which choose the checkpoint; "
+                             "give some rows of its CSV the split val")
         if config.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
         torch.manual_seed(config.seed)
         load_plugin(config.plugin)
         self.model = build_model(config.method, **config.build_options)
@@ -224,7 +229,9 @@ class Trainer:
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
             out = self._predict(images, averaged)
-            found = mean_prediction(lambda flipped: self._predict(flipped, averaged), images, True)[0] if self.config.test_flips else out.logits.float().sigmoid()[:, 0]
+            found = out.logits.float().sigmoid()[:, 0]
+            if self.config.test_flips:
+                found, _ = mean_prediction(lambda flipped: self._predict(flipped, averaged), images, True)
             losses.append(self.loss(out, masks, self._edge_labels(masks)).total.item())
             weights.append(len(batch))
             dice.append(dice_per_image(found.cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
@@ -260,7 +267,7 @@ class Trainer:
         """Write record.json, the sign that the run is complete."""
         self._log(self.history[-1])
         random = self.initialisation == "random"
-        treated = "frozen" if self.frozen else "trained" if random else "fine-tuned"
+        treated = "encoder frozen" if self.frozen and self.initial_sha256 else "frozen" if self.frozen else "trained" if random else "fine-tuned"
         encoder = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
         notes = list(self.dataset.manifest.get("warnings", []))
         if self.encoder is not None and random:

@@ -127,11 +127,22 @@ def test_strong_bends_and_mixes_half_of_the_images():
     assert abs(happened.float().mean() - 0.5) < 0.06
     sides = (foreign[happened] * size * size).round()
     assert (0.25 * size - 0.5) ** 2 <= sides.min() and sides.max() <= (0.75 * size + 0.5) ** 2
-    straight, bent = (Augmentation(kind)(ramps(200, size), torch.zeros(200, 1, size, size), seeded(5))[0] for kind in ("standard", "strong"))
-    assert straight.isfinite().all() and not torch.equal(straight, bent)
 
 
-def test_elastic_deformation_moves_pixels_by_its_largest_displacement_at_most():
+def test_half_of_the_images_are_bent_and_the_others_not(monkeypatch):
+    monkeypatch.setattr("ehanet.data.augment.STRONG_MIX_PROBABILITY", 0.0)
+    results = {}
+    for share in (0.0, 0.5, 1.0):
+        monkeypatch.setattr("ehanet.data.augment.STRONG_ELASTIC_PROBABILITY", share)
+        results[share] = Augmentation("strong")(ramps(200, 32), blobs(200, 32), seeded(5))
+    straight, some, bent = (masks.flatten(1) for _, masks in results.values())
+    unchanged, changed = (some == straight).all(1), (some == bent).all(1)
+    assert (unchanged | changed).all() and abs(changed.float().mean() - 0.5) < 0.15
+    assert (straight != bent).any(1).float().mean() > 0.95, "six per cent of the side shows"
+    assert (straight == bent).float().mean() > 0.7, "and leaves the object recognisable"
+
+
+def test_a_displacement_of_the_grid_moves_image_and_mask():
     knots = torch.zeros(1, 33, 33, 2)
     knots[..., 0] = 2 * 4 / 32  # four pixels of 33 to the right, everywhere
     images, masks = ramps(1, 33), blobs(1, 33)

@@ -1,12 +1,15 @@
 """Costs: counts by hand on a small network, and a table in which every method has its row, whatever happened to it."""
 
+import dataclasses
+
 import pytest
 import torch
 from reporting_inputs import make_dataset, make_reports
 from torch import nn
 
 from ehanet.config import RunConfig
-from ehanet.cost import _rates, count_gmac, measure_costs, used_parameters
+from ehanet.cost import _rate, _rates, count_costs, count_gmac, measure_costs, used_parameters
+from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput
 from ehanet.reporting import cost_report
 from ehanet.reporting.tables import read_table
@@ -30,7 +33,31 @@ def test_counts_by_hand():
 def test_larger_batches_are_tried_while_they_help(monkeypatch):
     for speeds, tried in (({1: 100.0, 4: 120.0, 16: 121.0, 64: 900.0}, [1, 4, 16]), ({1: 10.0, 4: 15.0, 16: 99.0}, [1, 4])):  # 16 images at 15 a second
         monkeypatch.setattr("ehanet.cost._rate", lambda model, batch, *_: speeds[batch])
-        assert list(_rates(Tiny(), 32, torch.device("cpu"), torch.float32)) == tried
+        assert list(_rates(Tiny(), 32, torch.device("cpu"), torch.float32, False)) == tried
+
+
+def test_a_weights_file_decides_the_layout_that_is_counted(tmp_path, monkeypatch):
+    """Keras' MobileNetV1 lacks the last block: 1,054,720 weights that a network of timm's layout would count too many."""
+    keras, timm = (RunConfig(encoder=name) for name in ("mobilenetv1_100.keras", "mobilenetv1_100"))
+    torch.save(build_encoder("mobilenetv1_100.keras").net.state_dict(), tmp_path / "keras.pt")
+    monkeypatch.setenv("EHANET_WEIGHTS", str(tmp_path))
+    given = RunConfig(label="given", encoder="mobilenetv1_100", encoder_weights="keras.pt")
+    found = count_costs([dataclasses.replace(keras, label="keras"), dataclasses.replace(timm, label="timm"), given,
+                         RunConfig(label="lost", encoder="mobilenetv1_100", encoder_weights="lost.pt")])
+    assert found["given"] == found["keras"] and found["given"]["parameters"] == 3_451_361 < found["timm"]["parameters"]
+    assert "lost" not in found, "without its file nobody knows which layout it has"
+
+
+def test_predictions_over_flips_cost_four(monkeypatch):
+    """On a network whose every call takes as long."""
+    calls = []
+    tiny = Tiny()
+    tiny.register_forward_hook(lambda *_: calls.append(1))
+    for flips, each in ((False, 1), (True, 4)):
+        calls.clear()
+        monkeypatch.setattr("ehanet.cost.SECONDS", 1e-9)  # one repetition
+        assert _rate(tiny, 1, 32, torch.device("cpu"), torch.float32, flips) > 0
+        assert len(calls) == 2 * each, "the warm-up and one repetition"
 
 
 KILLS = """import os

@@ -127,12 +127,14 @@ def test_missing_archive_names_what_where_and_the_ways_on(tmp_path, fresh_cache)
         load_dataset("isic2018", root=tmp_path)
     for word in ("ISIC2018_Task1-2_Training_Input.zip", "ISIC2018_Task1_Training_GroundTruth.zip", str(tmp_path), "make data", "SOURCE="):
         assert word in str(caught.value)
-    make_zip(tmp_path / "ISIC2018_Task1-2_Training_Input.zip", isic2018(2)[0])
+    make_zip(tmp_path / "ISIC2018_Task1-2_Training_Input.zip", isic2018(4)[0])
     with pytest.raises(FileNotFoundError, match="no ISIC2018_Task1_Training_GroundTruth.zip") as caught:
         load_dataset("isic2018", root=tmp_path)
     assert "Training_Input" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="Kaggle"):
         load_dataset("lgg")
+    make_zip(fresh_cache / "downloads" / "isic2018" / "ISIC2018_Task1_Training_GroundTruth.zip", isic2018(4)[1])
+    assert len(load_dataset("isic2018", root=tmp_path, size=16).ids) == 4, "what the folder lacks may have been downloaded"
     with pytest.raises(FileNotFoundError, match="the data folder .* does not exist"):
         load_dataset("lgg", root=tmp_path / "nowhere")
 
@@ -143,6 +145,10 @@ BAD = {
     "mask of another size": (
         lambda f: f.update({"Kvasir-SEG/masks/cju9.jpg": encoded(disc(0, 44, 32), "JPEG")}),
         r"masks/cju9\.jpg: the mask is 44 x 32 pixels, its image 40 x 32",
+    ),
+    "image on its side": (
+        lambda f: f.update({"Kvasir-SEG/masks/cju9.jpg": encoded(disc(0, 32, 40), "JPEG")}),
+        r"masks/cju9\.jpg: the mask is 32 x 40 pixels, its image 40 x 32; the image may be stored on its side \(EXIF\): save it upright",
     ),
     "corrupt JPEG": (
         lambda f: f.update({"Kvasir-SEG/images/cju9.jpg": f["Kvasir-SEG/images/cju9.jpg"][:-300]}),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehanet.data import load_dataset
-from ehanet.data.splits import SPLITS, read_split, rule_split, write_split
+from ehanet.data.splits import SPLITS, read_split, rule_split, split_csv, write_split
 
 names = st.lists(st.text("abc123_", min_size=1, max_size=6), min_size=3, max_size=60, unique=True)
 
@@ -115,6 +115,13 @@ def test_which_split_is_taken_and_what_the_manifest_says(tmp_path, fresh_cache):
     back = load_dataset("kvasir-seg", root=tmp_path, size=16, split=written)
     assert all(np.array_equal(back.splits[part], data.splits[part]) for part in SPLITS)
     assert back.manifest["split"]["sha256"] == data.manifest["split"]["sha256"]
+
+
+def test_names_with_commas_and_quotes_survive(tmp_path):
+    ids = ["a,1", 'b "2"', "c"]
+    write_split(tmp_path / "split.csv", ids, {"train": np.array([0]), "val": np.array([1]), "test": np.array([2])})
+    assert read_split(tmp_path / "split.csv", ids) == ["train", "val", "test"]
+    assert split_csv(["a", "b"], ["train", "test"]) == "name,split\na,train\nb,test\n", "hashes of ordinary names stay"
 
 
 def test_a_published_split_that_tears_patients_apart_is_noted(tmp_path, fresh_cache):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -89,6 +90,10 @@ def test_no_file_names_an_index():
     for name in names:
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://|file://|index-url|trusted-host", text), name
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, listed):
+        if not name.endswith((".png", ".pdf", ".npz", ".safetensors")) and name != "tests/test_environment.py":
+            assert not re.search(rb"(?i)pypi\.|pythonhosted|index-url|trusted-host", (ROOT / name).read_bytes()), name
 
 
 def test_libraries_are_compiled_once_and_not_by_every_process():

@@ -10,12 +10,13 @@ from PIL import Image
 from reporting_inputs import make_dataset, make_reports
 
 from ehanet.metrics import edge_f1
+from ehanet.metrics.contours import errors_by_distance
 from ehanet.metrics.distances import surface
 from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import edges_report, failures_report, iem_report
-from ehanet.reporting.edges import curve_rows, without_iem
+from ehanet.reporting.edges import FEWEST, _measure, curve_rows, without_iem
 from ehanet.reporting.iem import image_counts
 from ehanet.reporting.results import find_reference, read_results
 from ehanet.reporting.tables import read_table
@@ -85,6 +86,27 @@ def test_iem_table_counts_images_and_pairs_them(made):
         assert rows[score]["difference"].mean == pytest.approx(gain.mean(), rel=1e-4)
         assert rows[score]["better"] == (sign * gain > 1e-9).sum() and rows[score]["better"] + rows[score]["worse"] + rows[score]["equal"] == len(gain)
     assert "Boundary F1 (better with IEM)" in " ".join(table.notes)
+
+
+def test_distances_of_few_images_are_left_out_of_the_curve(tmp_path):
+    data = make_dataset("kvasir-seg")
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    row = read_results(reports, data.name)[0]
+    curve = _measure(reports, row, data, 12)["curve"]
+    labels = data.masks[data.splits["test"]].astype(bool)
+    images = (errors_by_distance(labels, labels, 12).pixels > 0).sum(axis=0)
+    assert (images < FEWEST).any() and np.array_equal(np.isnan(curve[0]), images < FEWEST)
+
+
+def test_the_curve_shows_the_other_track_and_one_row_a_method(tmp_path):
+    data = make_dataset("kvasir-seg")
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1, "unet-32": 0.2, "lanet": 0.2, "lanet-long": 0.2})
+    make_reports(tmp_path, data, {"ehanet-mobilenetv1": 0.1}, encoder="a.safetensors, fine-tuned")
+    listing = [{"method": method, "label": label, "seeds": [0], "reason": ""} for method, label in (
+        ("ehanet", "ehanet"), ("unet-32", "unet-32"), ("lanet", "lanet"), ("lanet", "lanet-long"), ("ehanet", "ehanet-mobilenetv1"))]
+    (reports / "scores" / data.name / "methods.json").write_text(json.dumps(listing))
+    rows = [row for row in read_results(reports, data.name) if row.frames]
+    assert [row.label for row in curve_rows(rows, rows[0])] == ["ehanet", "ehanet-mobilenetv1", "unet-32", "lanet"]
 
 
 def test_better_is_lower_for_a_distance():

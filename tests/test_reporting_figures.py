@@ -15,8 +15,9 @@ from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_report, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
+from ehanet.reporting.overlays import CELL, THINNEST, _thinner
 from ehanet.reporting.pictures import PALETTE, choose_by_dice
-from ehanet.reporting.style import FOUND, METHODS, MISSED, SPURIOUS, look
+from ehanet.reporting.style import FOUND, METHODS, MISSED, SPURIOUS, look, panels_across
 
 METHODS_HERE = {"ehanet": 0.1, "unet-32": 0.3, "ehanet-no-edge": 0.2}
 
@@ -85,6 +86,21 @@ def test_another_score_gives_another_record(made, tmp_path):
     comparison(reports, data.name)
     again = read_record(reports / "figures/scores_phantom-polyp.json")
     assert again["id"] != first and record_id(other) in again["inputs"]
+
+
+def test_contours_of_crowded_masks_are_thinner():
+    disc, crowd = np.zeros((128, 128), bool), np.zeros((128, 128), bool)
+    disc[40:90, 40:90] = True
+    crowd[::4, ::4] = True
+    assert _thinner(disc, CELL, 2.4) == 1 and _thinner(disc, CELL / 2, 2.4) == pytest.approx(0.5)
+    assert _thinner(crowd, CELL, 2.4) == pytest.approx(THINNEST)
+    rows = np.zeros((128, 128), bool)
+    rows[8::32] = True  # 8 lines across: 2.4 / 72 inches each would cover 21 % of 1.3 inches
+    assert _thinner(rows, CELL, 2.4) == pytest.approx(0.12 / (8 * 2.4 / 72 / CELL))
+
+
+def test_panels_leave_few_places_empty():
+    assert [panels_across(count) for count in (1, 2, 3, 4, 6, 8, 9, 10, 12)] == [1, 2, 3, 4, 3, 4, 3, 5, 4]
 
 
 def test_pictures_are_chosen_by_rule():

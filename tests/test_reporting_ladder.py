@@ -43,7 +43,26 @@ def test_steps_are_kept_by_validation_alone(reports):
     assert table.rows[0]["changed"] == "where it starts" and table.rows[1]["changed"] == "augmentation standard (flips)"
     assert table.rows[2]["changed"] == "moving average of weights 0.99 (0)", "against the last step that was kept"
     assert table.rows[3]["changed"] == "epochs 24 (12); starts from a.safetensors (nothing)"
-    assert "The recipe that is left: EHANet, longer." in table.notes and any("2 seeds: a gain below" in note for note in table.notes)
+    assert "The recipe that is left: EHANet, longer." in table.notes and not any("One seed" in note or "in vain" in note for note in table.notes)
+
+
+def test_a_step_that_carries_a_refused_one_says_so(reports):
+    for seed in (0, 1):
+        for path in (reports / f"runs/kvasir-seg/ehanet-average/seed{seed}/record.json", reports / f"scores/kvasir-seg/ehanet-average__seed{seed}.json"):
+            content = json.loads(path.read_text())
+            content["config"]["augmentation"] = "standard"
+            path.write_text(json.dumps(content | {"id": record_id(content)}))
+    table = ladder_report(reports, "kvasir-seg")
+    assert table.rows[2]["changed"] == "augmentation standard (flips); moving average of weights 0.99 (0)"
+    assert "EHANet, average still has what EHANet, colour tried in vain: its gain is that of both changes." in table.notes
+
+
+def test_a_step_that_could_not_be_trained_keeps_its_place(reports):
+    listing = reports / "scores/kvasir-seg/methods.json"
+    listing.write_text(json.dumps([*json.loads(listing.read_text()), {"method": "ehanet", "label": "ehanet-last", "seeds": [], "reason": "not available: weights file x not found"}]))
+    table = ladder_report(reports, "kvasir-seg")
+    assert [row["step"] for row in table.rows][-1] == "EHANet, last" and table.rows[-1]["mark"] == "not available: weights file x not found"
+    assert "weights file x not found" in (reports / "tables/ladder_kvasir-seg.md").read_text()
 
 
 def test_the_files_agree_with_the_scores(reports):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reporting_inputs import make_dataset, make_reports
 
 from ehanet.checkpoints import save_checkpoint
 from ehanet.config import RunConfig
@@ -62,6 +63,7 @@ def test_the_same_call_gives_the_same_scores(scores, folder, data, tmp_path):
 
 
 def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
+    make_reports(folder, make_dataset(), {"unet-32": 0.2, "ehanet": 0.1})  # the scores, which know how each network began
     table = robustness_report(folder / "reports", "phantom-polyp")
     assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept"]
     assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)

@@ -16,9 +16,10 @@ from PIL import Image
 from ehanet import load_run
 from ehanet.checkpoints import load_checkpoint
 from ehanet.config import DEFECTS, RunConfig
+from ehanet.data import load_dataset
 from ehanet.models.registry import _METHODS, register
 from ehanet.recipe import batches, learning_rate_factor
-from ehanet.training import HISTORY, fit
+from ehanet.training import HISTORY, Trainer, fit
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,26 @@ def test_a_random_encoder_is_trained_unless_asked_otherwise(config, tmp_path):
     assert record["encoder"] == "random, trained"
 
 
+def test_a_split_without_validation_images_is_refused_before_the_first_step(folder, config, tmp_path):
+    split = folder.parent / "discs.split.csv"
+    split.write_text("name,split\n" + "".join(f"{index}.png,{'train' if index < 15 else 'test'}\n" for index in range(20)))
+    try:
+        with pytest.raises(ValueError, match="discs: the split discs.split.csv has no images for val, which choose the checkpoint"):
+            fit(config, tmp_path, progress=False)
+    finally:
+        split.unlink()
+    assert not (tmp_path / "history.csv").exists()
+
+
+def test_deterministic_asks_torch_for_it_and_the_next_run_is_free_again(config, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    data = load_dataset(config.dataset, size=32)
+    Trainer(RunConfig.from_dict(config.to_dict() | {"deterministic": True}), data, tmp_path)
+    assert torch.are_deterministic_algorithms_enabled() and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    Trainer(config, data, tmp_path)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_images(config, tmp_path, monkeypatch):
     class Broken:
         def __call__(self, output, mask, edge_label=None):
@@ -228,6 +249,7 @@ def test_schedules():
     ({"epochs": "3"}, "epochs: expected int, got '3'"),
     ({"epochs": True}, "epochs: expected int, got True"),
     ({"epochs": 0}, "epochs: must be above 0"),
+    ({"batch_size": 1}, "batch_size: must be at least 2, since batch norm"),
     ({"protocol": "fixed"}, "protocol: 'fixed' is none of corrected, released"),
     ({"edge_width": 4}, "edge_width: must be odd"),
     ({"size": 16}, "size: must be from 32 to 4096 pixels"),

@@ -67,12 +67,13 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(config, data, trained, 
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_may_have_seen_the_test_images_are_refused(config, data, trained, tmp_path):
+@pytest.mark.parametrize("told", [lambda data: {}, lambda data: {"split": "0" * 16, "counts": "300 train, 10 val, 10 test"}])
+def test_weights_that_may_have_seen_the_test_images_are_refused(config, data, trained, tmp_path, told):
     model = EHANet.from_pretrained(trained)
-    model.about = {"data": [{"name": "phantom-polyp", "counts": "300 train, 10 val, 10 test"}]}
+    model.about = {"data": [{"name": "phantom-polyp", "counts": "300 train, 10 val, 10 test"} | told(data)]}
     save_weights(model, tmp_path / "other.safetensors")
     config = RunConfig.from_dict(config.to_dict() | {"initial_weights": str(tmp_path / "other.safetensors")})
-    with pytest.raises(ValueError, match="was trained on phantom-polyp split into 300 train, 10 val, 10 test, here it is .* may have seen the test images"):
+    with pytest.raises(ValueError, match="was trained on another split of phantom-polyp .*300 train, 10 val, 10 test; here .* may have seen the test images"):
         Trainer(config, data, tmp_path / "run")
 
 

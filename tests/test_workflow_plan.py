@@ -279,11 +279,17 @@ def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
     (["--profile", "two", "--weights", "nowhere"], "WEIGHTS: folder nowhere not found"),
     (["--profile", "two", "--source", "nowhere", "--set", "datasets=[kvasir-seg]"], "nowhere does not exist"),
     (["--profile", "two", "--set", "datasets=[../nothing]"], "neither a name"),
+    (["--profile", "two", "--set", "datasets=[dsb2018,lgg]"], "lgg cannot be downloaded directly (lgg: log in at Kaggle"),
 ])
 def test_bad_input_is_said_in_one_line(copy, capsys, arguments, message):
     assert main(["run", *arguments]) == 1
     said = capsys.readouterr().err
     assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_source_that_nothing_is_read_from_is_said(copy, capsys):
+    assert main(["run", "--profile", "two", "--source", "."]) == 0
+    assert "SOURCE is not used: two has no published data set" in capsys.readouterr().out
 
 
 def test_every_kind_of_step_has_a_rule_and_outputs():

@@ -7,12 +7,12 @@ stop() { echo "install: $1" >&2; exit 1; }
 
 [ -n "${PYTHON:-}" ] || stop "no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3"
 python=.venv/bin/python
-if ! $python -c "" 2>/dev/null; then
+if ! $python -m pip --version >/dev/null 2>&1; then
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
     [ "$free" -ge 8 ] || stop "the environment needs 8 GB of disk, $free GB are free here"
     echo "Making .venv with $("$PYTHON" --version): about 3 GB to download, 7 GB on disk, 1 to 5 minutes."
     rm -rf .venv
-    "$PYTHON" -m venv .venv || stop "$PYTHON cannot make virtual environments (on Debian: apt install python3-venv)"
+    "$PYTHON" -m venv .venv || { rm -rf .venv; stop "$PYTHON cannot make virtual environments (on Debian: apt install python3-venv)"; }
 fi
 rm -f .venv/.installed-*
 

@@ -18,6 +18,7 @@ STUDIES: dict[str, str] = {
     "publish": "14_publish",
     "ladder": "15_ladder",
 }
+FROM_SCORES = ("ablations", "protocol", "ladder")  # studies whose notebooks read the CSV files of the report alone
 NEEDS: dict[str, str] = {"leakage": "data"}
 
 

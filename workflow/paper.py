@@ -23,13 +23,13 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow.gpus import find_gpus
-from workflow.kinds import KINDS, NOTEBOOKS, OUTPUTS
+from workflow.kinds import FROM_SCORES, KINDS, NOTEBOOKS, OUTPUTS, STUDIES
 from workflow.plan import Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = Path(os.environ.get("EHANET_PLUGINS") or Path(sys.prefix, "slurm")).absolute()  # what make installs for EXECUTOR=slurm
-RUN_BYTES = 250e6  # checkpoints and probability maps of one training, generously
+RUN_BYTES = 200e6  # checkpoints and probability maps of one training, on average: 16 bytes a parameter, 95 MB for EHANet, 500 MB for U-Net
 SHOWN = 40  # steps listed one by one
 
 
@@ -88,16 +88,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False, keep: bool = False, cluster: Cluster | None = None) -> int:
-    """Plan, explain and run a profile, here or on a cluster; with ``only_plan`` nothing is changed, with ``keep`` no run that the report holds is
+    """Plan, explain and run a profile, here or on a cluster; with ``only_plan`` nothing but its lock is written, with ``keep`` no run that the report holds is
     trained again."""
     page = f"reports/{profile.name}/index.html"
     with _Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
         downloads = {name: archives for name, archives in downloads.items() if archives}
+        if byhand := [name for name, archives in downloads.items() if any(archive.url is None for archive in archives)]:
+            ways = "; ".join(f"{name}: {CATALOGUE[name].how_to_get}" for name in byhand)
+            raise FileNotFoundError(f"{' and '.join(byhand)} cannot be downloaded directly ({ways}); give SOURCE= the folder that holds all archives, "
+                                    "or SET='datasets=[...]' without it")
+        if source and not any(part in CATALOGUE for dataset in profile.datasets for part in parts_of(dataset)):
+            print(f"SOURCE is not used: {profile.name} has no published data set; PROFILE=laptop has.")
         _explain_downloads(profile, downloads)
         if only_plan and downloads:
             return 0
-        _check_disk(Path("."), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
+        _check_disk(cache_root(), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
         for name in downloads:
             download_dataset(name)
         steps = make_plan(profile, source, keep)
@@ -138,7 +144,11 @@ def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
 
 
 def report(profile: Profile) -> int:
-    """Tables, score plots and page again from the CSV files in ``reports``; trains nothing, keeps the pictures."""
+    """Tables, plots of scores and page again from the CSV files in ``reports``; trains and predicts nothing, keeps the pictures of images.
+
+    Of the studies those whose tables need the CSV files alone; edges, failures and what is inside need the stored maps: ``make paper KEEP=1``.
+    """
+    from ehanet.reporting import cross_report, robustness_report
     from ehanet.steps import run_step
     from workflow.step import make_page
 
@@ -148,9 +158,14 @@ def report(profile: Profile) -> int:
         raise FileNotFoundError(f"{reports}/scores holds no scores; run make paper PROFILE={profile.name} first")
     with _Lock(profile.name):
         for dataset in datasets:
-            name = KINDS["compare"]
-            seconds = run_step(NOTEBOOKS / f"{name}.ipynb", {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{name}__{dataset}.ipynb"))
-            print(f"done  compare/{dataset}  {seconds:.0f} s", flush=True)
+            for kind in ["compare", *(study for study in FROM_SCORES if Path(reports, OUTPUTS[study][0].format(dataset=dataset)).is_file())]:
+                name = {**KINDS, **STUDIES}[kind]
+                seconds = run_step(NOTEBOOKS / f"{name}.ipynb", {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{name}__{dataset}.ipynb"))
+                print(f"done  {kind}/{dataset}  {seconds:.0f} s", flush=True)
+            if Path(reports, "robustness", f"{dataset}.csv").is_file():
+                robustness_report(reports, dataset)
+            for crossed in sorted(Path(reports, "robustness").glob(f"{dataset}__on__*.csv")):
+                cross_report(reports, dataset, crossed.stem.removeprefix(f"{dataset}__on__"))
         make_page(reports, profile.title)
     print(f"Done. The report: {reports}/index.html")
     return 0
@@ -247,10 +262,11 @@ def _check_disk(folder: Path, needed: float, what: str) -> None:
 
 def _weights_folder(options: argparse.Namespace) -> str | None:
     if options.weights:
-        if not Path(options.weights).is_dir():
+        folder = Path(options.weights).expanduser()
+        if not folder.is_dir():
             raise FileNotFoundError(f"WEIGHTS: folder {options.weights} not found")
-        return options.weights
-    beside = Path(options.source).parent / "weights" if options.source else None
+        return str(folder)
+    beside = Path(options.source).expanduser().parent / "weights" if options.source else None
     return str(beside) if beside and beside.is_dir() else os.environ.get("EHANET_WEIGHTS")
 
 

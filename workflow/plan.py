@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ehanet.config import RunConfig, find_weights
 from ehanet.data.catalogue import CATALOGUE, UNIONS, parts_of
-from ehanet.data.sources import describe, downloads_folder, locate
+from ehanet.data.sources import describe, locate, split_folder
 from ehanet.files import write_atomically
 from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
@@ -160,7 +160,7 @@ def source_files(dataset: str, source: str | None) -> list[dict]:
         entry = CATALOGUE[dataset]
         root = Path(source).expanduser() if source else None
         files = [describe(path, archive) for path, archive in zip(locate(entry, root), entry.archives)]
-        folders = [root or downloads_folder(dataset)]
+        folders = [split_folder(dataset, root)]
     else:
         path = Path(dataset).expanduser()
         if not path.exists():

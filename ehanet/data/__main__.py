@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.catalogue import CATALOGUE, Entry
 from ehanet.data.dataset import Dataset, list_datasets, load_dataset
 from ehanet.data.download import download_dataset, missing_archives
+from ehanet.data.sources import find_part
 
 COLUMNS = ("data set", "images", "groups", "size", "train/val/test", "empty masks", "split", "official files", "seconds")
 
@@ -23,9 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch archives that are not there")
     parser.add_argument("--size", type=int, default=256, help="side of the squashed images in pixels")
     options = parser.parse_args(arguments)
-    if not options.datasets:
+    if not options.datasets and options.source is None:
         _print_catalogue()
         return 0
+    if not options.datasets:  # whatever of the catalogue the folder holds
+        options.datasets = [name for name, entry in CATALOGUE.items() if _is_there(entry, options.source)]
+        for name in CATALOGUE.keys() - set(options.datasets):
+            print(f"{name}: not in {options.source}")
+        if not options.datasets:
+            print(f"{options.source} holds none of {', '.join(CATALOGUE)}", file=sys.stderr)
+            return 1
     rows, warnings, failed = [], [], False
     for name in options.datasets:
         started = time.monotonic()
@@ -45,6 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     for warning in warnings:
         print(f"note: {warning}")
     return 1 if failed else 0
+
+
+def _is_there(entry: Entry, source: Path) -> bool:
+    """Whether the folder holds any part of a data set; one that lacks another part is an error of the import, which names it."""
+    return any(find_part(archive, source, alone=len(entry.archives) == 1) for archive in entry.archives)
 
 
 def _announce(name: str, root: Path | None) -> None:

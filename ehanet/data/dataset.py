@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from ehanet.data.archives import archive_stem, open_source
@@ -18,7 +17,7 @@ from ehanet.data.cache import entry_folder, read_entry, write_entry
 from ehanet.data.catalogue import CATALOGUE, UNIONS
 from ehanet.data.importers import IMPORTERS, OWN, VERSION, Importer, Row, decode_sample, find_samples, natural_key
 from ehanet.data.joint import join
-from ehanet.data.sources import describe, downloads_folder, locate
+from ehanet.data.sources import describe, locate, split_folder
 from ehanet.data.splits import resolve_split
 from ehanet.fingerprint import modules_sha256
 
@@ -84,7 +83,7 @@ def load_dataset(
             "spacing_mm": None if entry.spacing_mm is None else list(entry.spacing_mm),
         }
         images, masks, manifest = _imported(label, paths, IMPORTERS[label], size, facts, list(entry.archives), entry.count)
-        folders = [downloads_folder(label) if root is None else root if root.is_dir() else root.parent]
+        folders = [split_folder(label, root)]
     elif label in _phantoms().PHANTOMS:
         images, masks, manifest = _phantom(label, size)
         folders = [] if root is None else [root]
@@ -162,7 +161,7 @@ def _compared(sources: list[dict], count: int, official_count: int | None) -> li
 
 def _decoded(name: str, samples: list, importer: Importer, size: int) -> Iterator[Row]:
     """Decode in threads (Pillow and zlib release the interpreter lock), in the order of the samples, with a progress bar."""
-    with _own_pixel_limit(), tqdm(total=len(samples), desc=f"decoding {name}", unit="image", disable=None) as bar:
+    with tqdm(total=len(samples), desc=f"decoding {name}", unit="image", disable=None) as bar:
         pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         try:
             for row in pool.map(lambda sample: decode_sample(sample, importer, size), samples):
@@ -170,16 +169,6 @@ def _decoded(name: str, samples: list, importer: Importer, size: int) -> Iterato
                 yield row
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _own_pixel_limit():
-    """Our limit (images.pixel_limit) replaces Pillow's, which cannot be raised for one image."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _phantom(name: str, size: int):

@@ -205,6 +205,7 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
                 mask = importer.read_mask(content, file.label)
             if mask.shape != union.shape:
                 sizes = f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
-                raise ValueError(f"{file.label}: {sizes}; export one of them again")
+                turned = mask.shape == union.shape[::-1] and mask.shape[0] != mask.shape[1]
+                raise ValueError(f"{file.label}: {sizes}; " + ("the image may be stored on its side (EXIF): save it upright" if turned else "export one of them again"))
             union |= mask
         return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())

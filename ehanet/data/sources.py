@@ -19,18 +19,26 @@ def downloads_folder(name: str) -> Path:
     return cache_root() / "downloads" / name
 
 
+def split_folder(name: str, root: Path | None) -> Path:
+    """Where ``<name>.split.csv`` of a published data set is looked for: beside its archives."""
+    return downloads_folder(name) if root is None else root if root.is_dir() else root.parent
+
+
 def locate(entry: Entry, root: Path | None) -> list[Path]:
     """The archive or unpacked folder of each part of a data set.
 
-    ``root`` is a folder holding them, an archive or an unpacked data set itself; None means the downloads folder of the cache.
+    ``root`` is a folder holding them, an archive or an unpacked data set itself; what it lacks, or all where it is None, is looked for in the
+    downloads folder of the cache.
 
     Raises:
         FileNotFoundError: in one line, what was looked for, where, and the ways on.
     """
-    folder = downloads_folder(entry.name) if root is None else root
+    downloads = downloads_folder(entry.name)
+    folder = downloads if root is None else root
     if root is not None and not root.exists():
         raise FileNotFoundError(f"the data folder {root} does not exist; name the folder that holds {_wanted(entry)}")
-    found = [find_part(archive, folder, alone=len(entry.archives) == 1) for archive in entry.archives]
+    alone = len(entry.archives) == 1
+    found = [find_part(archive, folder, alone) or find_part(archive, downloads, alone) for archive in entry.archives]
     missing = [archive.file_name for archive, path in zip(entry.archives, found) if path is None]
     if missing:
         raise FileNotFoundError(

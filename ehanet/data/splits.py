@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -72,7 +73,9 @@ def _without_suffix(text: str) -> str:
 
 def split_csv(ids: list[str], places: list[str]) -> str:
     """The canonical CSV of a split, ids in the data set's order; its SHA-256 names the split in every record."""
-    return "name,split\n" + "".join(f"{image_id},{place}\n" for image_id, place in zip(ids, places))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("name", "split"), *zip(ids, places)])
+    return text.getvalue()
 
 
 def write_split(path: str | Path, ids: list[str], splits: dict[str, np.ndarray]) -> None:

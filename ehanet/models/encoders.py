@@ -77,8 +77,7 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
         raise ValueError("pretrained and encoder_weights exclude each other: set pretrained=False to use the file")
     weights = None if weights is None else find_weights(weights)
     state = None if weights is None else _read_weights(weights)
-    if state is not None and name == "mobilenetv1_100" and "blocks.4.1.conv_pw.weight" not in state:
-        name = KERAS_MOBILENET
+    name = name if state is None else _layout(name, state)
     net, configuration = _create(name, pretrained)
     if name.startswith("mobilevit_"):
         channels = [stage[-1].conv_fusion.out_channels if hasattr(stage[-1], "conv_fusion") else
@@ -97,6 +96,15 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
     return Encoder(name, net, channels, configuration["mean"], configuration["std"], weights, pretrained)
 
 
+def encoder_layout(name: str, weights: str | Path | None) -> str:
+    """The encoder that :func:`build_encoder` builds of ``name`` for a weights file, so that it can be built again without the file."""
+    return name if weights is None else _layout(name, _read_weights(find_weights(weights)))
+
+
+def _layout(name: str, state: dict[str, Tensor]) -> str:
+    return KERAS_MOBILENET if name == "mobilenetv1_100" and "blocks.4.1.conv_pw.weight" not in state else name
+
+
 def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
     options = {} if name.startswith("mobilevit_") else {"features_only": True}
     model_name = name
@@ -112,8 +120,8 @@ def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
         if not pretrained:
             raise ValueError(f"encoder {name!r} cannot be built with feature maps: {error}") from error
         raise ValueError(
-            f"ImageNet weights of {name!r} could not be loaded ({type(error).__name__}): with no network and no cached"
-            " file give encoder_weights=FILE (timm's names), or pretrained=False to start from random weights"
+            f"ImageNet weights of {name!r} could not be loaded ({' '.join(str(error).split())[:150] or type(error).__name__}): with no network and"
+            " no cached file give encoder_weights=FILE (timm's names), or pretrained=False to start from random weights"
         ) from error
     return net, timm.get_pretrained_cfg(model_name).to_dict()
 
@@ -137,6 +145,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"encoder weights {path}: not a readable weights file ({type(error).__name__})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, not tensors by name; give a state dict")
     state = state.get("state_dict", state)
     if any("exp_1x1" in key for key in state):
         state = {timm_name(key): value for key, value in state.items()}

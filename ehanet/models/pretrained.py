@@ -120,7 +120,14 @@ def fill_weights(model: nn.Module, path: str | Path) -> dict:
         encoder = description.get("arguments", {}).get("encoder", "not named")
         raise ValueError(f"initial_weights: {path.name} holds another network (its encoder: {encoder}) than {type(model).__name__} as configured "
                          f"({str(error).strip().splitlines()[-1].strip()[:120]})") from error
+    if not all(map(_finite, model.state_dict().values())):
+        raise ValueError(f"initial_weights: {path} is damaged: it holds weights that are not finite; get the file again")
     return description.get("about") or {}
+
+
+def read_about(path: str | Path) -> dict:
+    """What the file ``path`` says about its network: data, recipe, scores; ValueError as in ``from_pretrained``."""
+    return _read(Path(path))[0].get("about") or {}
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -61,10 +62,10 @@ def our_name(released: str) -> str:
     module, _, rest = released.partition(".")
     if module == "encoder":
         return f"encoder.net.{timm_name(released)}"
-    if module.startswith("att"):
+    if re.fullmatch("att[0-9]+", module):
         part, _, leaf = rest.rpartition(".")
         return f"efa.{int(module[3:]) - 1}.{ {'conv': 'channel', 'Conv1x1': 'spatial'}.get(part, part)}.{leaf}"
-    if module.startswith("d_block_"):
+    if re.fullmatch("d_block_[0-9]+", module):
         return f"decoder.{int(module[8:]) - 1}.{_replace_prefix(rest, _AHFA_PARTS)}"
     if module == "iem":
         return f"iem.{_replace_prefix(rest, _IEM_PARTS)}"

@@ -49,7 +49,7 @@ def ablation_report(reports: str | Path, dataset: str, costs: dict[str, dict]) -
     """Write tables/ablation_parts_<dataset>, tables/ablation_choices_<dataset> and figures/ablations_<dataset>; returns the tables by name.
 
     Args:
-        costs: label -> {"parameters", "gmac"} of each of :func:`ablation_rows`, as ``ehanet.cost.count_costs`` gives them.
+        costs: label -> {"parameters", "gmac"}, which a row without its weights file may lack, of :func:`ablation_rows`, as ``ehanet.cost.count_costs`` gives them.
     """
     reports = Path(reports)
     rows = ablation_rows(reports, dataset)
@@ -107,9 +107,9 @@ def _table(name: str, title: str, rows: list[Result], columns: list[Column], bod
         for score, table in statistics.items():
             cells[score] = Score(*(float(table.loc[row.label, key]) for key in ("mean", "low", "high")), bool(table.loc[row.label, "bold"]))
         spread = float(statistics["dice"].loc[row.label, "sd_seeds"])
-        cost = costs[row.label]
-        cells |= {"label": row.label, "difference": _difference(differences["dice"], row), "parameters": cost["parameters"],
-                  "millions": f"{cost['parameters'] / 1e6:.3f}", "gmac": f"{cost['gmac']:.2f}", "seeds": " ".join(map(str, row.seeds)),
+        if cost := costs.get(row.label):
+            cells |= {"parameters": cost["parameters"], "millions": f"{cost['parameters'] / 1e6:.3f}", "gmac": f"{cost['gmac']:.2f}"}
+        cells |= {"label": row.label, "difference": _difference(differences["dice"], row), "seeds": " ".join(map(str, row.seeds)),
                   "sd": "" if math.isnan(spread) else f"{spread:.3f}", "mark": mark_of(rows)}
     notes = ["Δ mDice: minus the network as it is, image by image. Brackets: 95 % bootstrap interval over images; what another training would change "
              "is the standard deviation over seeds" + ("." if many else ", for which this profile has too few.")] + notes
@@ -118,7 +118,7 @@ def _table(name: str, title: str, rows: list[Result], columns: list[Column], bod
 
 def _part_costs(rows: list[Result], costs: dict[str, dict]) -> list[str]:
     """What each part adds: the whole network minus the one without it."""
-    by_parts = {tuple(_switches(row.config)[part] for part in PARTS): costs[row.label] for row in rows}
+    by_parts = {tuple(_switches(row.config)[part] for part in PARTS): costs.get(row.label) for row in rows}
     whole = by_parts.get((True, True, True))
     found = []
     for place, name in enumerate(PARTS.values()):

@@ -9,10 +9,10 @@ import pandas as pd
 
 from ehanet.metrics.resampling import bootstrap_means
 from ehanet.metrics.statistics import ALPHA, RESAMPLES, collect, compare
-from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, mark_of, read_results
+from ehanet.reporting.results import PAPER_SETS, PHANTOM, RANDOM, Result, mark_of, read_results
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import WORDS, dataset_title
 
 # The methods of the paper's comparison that have public code or a description.
 COMPARED = ("hiformer-b", "canet", "cfanet", "pranet", "resunet", "resunetpp", "resunetpp-wide", "unet", "unet-32")
@@ -25,7 +25,7 @@ ROBUST = "More robust than the compared methods (mDice over corrupted test image
 MODULES = {"efa": "EFA", "iem": "IEM", "ahfa": "AHFA"}
 ENCODER = ("encoder", "encoder_weights", "pretrained", "freeze_encoder")  # and these to be decoders on the same encoder
 SEEDS = 3  # trainings of every row that "supported" needs
-EQUAL = ("size", "epochs", "protocol")  # what rows must share to be compared
+EQUAL = ("size", "epochs", "protocol", "initial_weights", "ema", "test_flips")  # what rows must share to be compared
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "not decidable here"
 NOTES = [
     "Claims in our words; the paper's tables are not public text, so none of its numbers is quoted.",
@@ -34,8 +34,8 @@ NOTES = [
     f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA}, and each was trained at least {SEEDS} times. {NOT_SUPPORTED.capitalize()}: it is "
     f"not, or not clearly. {UNDECIDED.capitalize()}: images drawn by code, nothing to compare on equal terms, an encoder that started from random weights (the paper's "
     "started from ImageNet), or fewer trainings.",
-    "EHANet: the unchanged network, the row with a trained encoder where there is one. Compared on equal terms: " + ", ".join(EQUAL) + " and the kind of start of the encoder; "
-    "decoders also on the encoder itself. The paper compares with no other decoder on its encoder: those rows are our test of its claim.",
+    "EHANet: the unchanged network, the row with a trained encoder where there is one. Compared on equal terms: " + ", ".join(WORDS.get(key, key) for key in EQUAL) + " and the kind of start of the encoder, where there is "
+    "one: a network without an encoder, such as U-Net, is compared as the paper does; decoders also on the encoder itself. The paper compares with no other decoder on its encoder: those rows are our test of its claim.",
     "A verdict is about these settings; the notes of each comparison say how they differ from the paper's.",
 ]
 
@@ -69,7 +69,7 @@ def write_claims(reports: str | Path) -> Table | None:
 def find_subject(results: list[Result]) -> Result | None:
     """The row that the claims are about: the unchanged EHANet, with a trained encoder at the start where there is such a row."""
     unchanged = [row for row in results if row.method == "ehanet" and not row.config.get("options")]
-    trained = [row for row in unchanged if not _random(row)]
+    trained = [row for row in unchanged if row.began != RANDOM]
     return next(iter(trained or unchanged), None)
 
 
@@ -136,13 +136,11 @@ def _difference(frames: dict[str, list[pd.DataFrame]], score: str, subject: str,
     return Score(float(np.nanmean(difference)), float(low), float(high))
 
 
-def _random(row: Result) -> bool:
-    return row.encoder.startswith("random")
 
 
 def _equal_terms(subject: Result, row: Result) -> bool:
     same = all(row.config.get(key) == subject.config.get(key) for key in EQUAL)
-    return same and (row.encoder == "none" or _random(row) == _random(subject))
+    return same and row.began in (None, subject.began)
 
 
 def _corrupted(path: Path) -> dict[str, list[pd.DataFrame]]:

@@ -11,7 +11,7 @@ from ehanet.reporting.plots import draw_scores
 from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import by_track, compare_tracks, find_references
+from ehanet.reporting.tracks import NOTE, by_track, compare_tracks, find_references, track_column, tracks_of
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
@@ -26,8 +26,8 @@ KEPT = ("specificity", "accuracy", "hd", "assd", "masd", "nsd_1", "nsd_2", "nsd_
 def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     """Write the comparison of a data set from ``reports``/scores/<dataset>/ and return its tables by name.
 
-    Networks that began with random weights and those whose encoder began trained are two tracks: ranked, tested and printed bold
-    apart, each against the EHANet of its own track.
+    Networks that began with random weights and those whose encoder began trained are ranked, tested and printed bold apart
+    (``ehanet.reporting.tracks``), each against the EHANet of its track, or its first row where it has none.
 
     Writes tables/comparison_<dataset>, tables/differences_<dataset> and, for the paper's data sets, tables/published_<dataset>
     (.csv, .md, .tex, each with a .json record), and figures/scores_<dataset> (.png, .pdf, .json).
@@ -44,9 +44,9 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     statistics = {score: compare_tracks(rows, score) for score in SHOWN}
     sources = {"inputs": [record["id"] for row in scored for record in row.records],
                "warnings": sorted({warning for row in scored for record in row.records for warning in record.get("warnings", [])})}
-    tables = [_scores(dataset, rows, statistics)]
+    tables = [_scores(dataset, rows, statistics, tracks)]
     if len(scored) > 1:
-        tables.append(_differences(dataset, rows, statistics, references))
+        tables.append(_differences(dataset, rows, statistics, tracks, references))
     if dataset in PAPER_SETS:
         tables.append(_published(dataset))
     for table in tables:
@@ -59,16 +59,15 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     return {table.name: table for table in tables}
 
 
-def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame]) -> Table:
+def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], tracks: dict[str, list[Result]]) -> Table:
     scored = [row for row in rows if row.frames]
     mark = mark_of(rows)
     varies = {key: common([value(row) for row in scored]) is None for key, value in (
-        ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds),
-        ("track", lambda r: r.track))}
+        ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds))}
     left_out = bool(statistics["recall"]["left_out"].any())
     kept = [name for name in KEPT if name in scored[0].frames[0]]
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
-               Column("track", "Track", shown=varies["track"]), Column("encoder", "Encoder"),
+               track_column(rows), Column("encoder", "Encoder"),
                Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
                Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
                *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
@@ -76,21 +75,23 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
                Column("recall_left_out", "Recall left out", "count", shown=left_out), Column("mark", "Mark"),
                *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
                *[Column(name, name, shown=False) for name in kept]]
-    body = [_row(row, mark, statistics, kept) for row in rows]
+    track = tracks_of(rows)
+    body = [_row(row, mark, statistics, kept) | ({"track": track[row.label]} if row.frames else {}) for row in rows]
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
-             _bold_note(body, len(by_track(rows)) > 1),
+             _bold_note(body, len(tracks) > 1),
              "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
     if left_out:
         notes.append("Recall is undefined where only the prediction has an object; these images are left out of its mean and counted.")
+    notes += [NOTE] if len(tracks) > 1 else []
     return Table(f"comparison_{dataset}", caption(dataset, scored), mark, columns, body, notes + setting_notes(scored))
 
 
 def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list[str]) -> dict:
     if not row.frames:
         return row.empty_cells
-    cells = {"title": row.title, "label": row.label, "method": row.method, "track": row.track, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
+    cells = {"title": row.title, "label": row.label, "method": row.method, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
              "seeds": " ".join(map(str, row.seeds)),
              "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
              "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
@@ -109,10 +110,10 @@ def _bold_note(body: list[dict], tracks: bool) -> str:
         "" if bold else " No cell is bold: no lead here is clear of chance.")
 
 
-def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], references: dict[str, Result]) -> Table:
-    several = len(references) > 1
+def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], tracks: dict[str, list[Result]], references: dict[str, Result]) -> Table:
+    several, track = len(tracks) > 1, tracks_of(rows)
     name = " or ".join(f"{row.title} ({track})" if several else row.title for track, row in references.items())
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("track", "Track", shown=several), Column("mark", "Mark", shown=False)]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("mark", "Mark", shown=False)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
         columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)", "value"),
@@ -123,11 +124,11 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
         if not row.frames:
             body.append(row.empty_cells)
             continue
-        cells = {"title": row.title, "label": row.label, "track": row.track, "mark": mark_of(rows)}
+        cells = {"title": row.title, "label": row.label, "track": track[row.label], "mark": mark_of(rows)}
         for score in TESTED:
             found = statistics[score].loc[row.label]
-            itself = row is references[row.track]
-            cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %" if len(by_track(rows)[row.track]) > 1 else ""
+            itself = row is references[track[row.label]]
+            cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %" if len(tracks[track[row.label]]) > 1 else ""
             cells[f"{score}_difference"] = None if itself else Score(float(found["difference"]))
             cells[f"{score}_effect"] = None if itself else Score(float(found["effect"]))
             cells[f"{score}_p_holm"] = "" if itself else _p(found["p_holm"])

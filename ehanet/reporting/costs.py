@@ -14,7 +14,7 @@ from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result, mark_of, read_results
 from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import by_track, compare_tracks
+from ehanet.reporting.tracks import compare_tracks, track_column, tracks_of
 from ehanet.reporting.wording import common, dataset_title, deviations
 
 MODULES = ["ehanet.reporting.costs"]
@@ -59,18 +59,18 @@ def _table(dataset: str, rows: list[Result], costs: dict[str, dict]) -> Table:
     found = [cost for cost in costs.values() if "gmac" in cost]
     side, precision, device = (common([cost[key] for cost in found]) for key in ("side", "precision", "device"))
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
-               Column("track", "Track", shown=len(by_track(rows)) > 1), Column("millions", "Parameters (M)", "value"),
+               track_column(rows), Column("millions", "Parameters (M)", "value"),
                Column("parameters", "parameters", "count", shown=False), Column("gmac", "GMAC", "value"), Column("memory_mb", "Training memory (MB)", "count"),
                Column("rate_1", "Images/s, batch 1", "value"), Column("rate_best", "Images/s, best", "value"), Column("batch_best", "Best batch", "count"),
                Column("side", "Side (px)", "count", shown=False), Column("precision", "Precision", shown=False), Column("device", "Machine", shown=False),
                Column("mark", "Mark")]
-    body = []
+    body, track = [], tracks_of(rows)
     for row in rows:
         cost = costs.get(row.label, {"reason": "not measured"})
         if not row.frames or "reason" in cost:
             body.append(row.empty_cells | ({"mark": cost["reason"]} if row.frames else {}))
             continue
-        body.append({**cost, "title": row.title, "track": row.track, "millions": f"{cost['parameters'] / 1e6:.2f}", "gmac": f"{cost['gmac']:.2f}", "rate_1": f"{cost['rate_1']:.1f}",
+        body.append({**cost, "title": row.title, "track": track[row.label], "millions": f"{cost['parameters'] / 1e6:.2f}", "gmac": f"{cost['gmac']:.2f}", "rate_1": f"{cost['rate_1']:.1f}",
                      "rate_best": f"{cost['rate_best']:.1f}", "mark": mark_of(rows)})
     notes = ["Parameters: those that receive a gradient. GMAC: one image of 256 × 256 pixels; convolutions, linear layers and attention products.",
              f"Speed: inference at {side} × {side} pixels in {precision} on {device}, all rows in one run, one after another; best: the batch of 1, 4, 16 or 64"

@@ -13,7 +13,7 @@ from ehanet.files import file_sha256
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
-from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, look, panels_across, plt, save_figure, stamp
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.curves"]
@@ -108,7 +108,7 @@ def _draw_one(frame: pd.DataFrame, title: str, mark: str | None) -> Figure:
 
 def _draw_overview(runs: dict[str, list[pd.DataFrame]], methods: dict[str, str], title: str, mark: str) -> Figure:
     labels = sorted(runs, key=lambda label: (methods.get(label) != "ehanet", label != "ehanet", -max(frame["val_dice"].max() for frame in runs[label])))
-    wide = min(4, len(labels))
+    wide = panels_across(len(labels))
     high = -(-len(labels) // wide)
     height = 0.55 + 1.45 * high
     figure, axes = plt.subplots(high, wide, figsize=(WIDTH, height), sharex=True, sharey=True, layout="constrained", squeeze=False)
@@ -130,7 +130,8 @@ def _draw_overview(runs: dict[str, list[pd.DataFrame]], methods: dict[str, str],
         lowest = [axis for axis in axes[:, column] if axis.get_visible()][-1]
         lowest.set_xlabel("epoch")
         lowest.tick_params(labelbottom=True)
-    axes[0, 0].set_ylim(0, 1)
+    least = min(frame["val_dice"].max() for frames in runs.values() for frame in frames)
+    axes[0, 0].set_ylim(0.5 if least > 0.75 else 0, 1)
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supylabel("validation Dice", fontsize=8)
     figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker and number: the best epoch", ha="left", va="top", fontsize=7.5, color=MUTED)

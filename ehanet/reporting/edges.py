@@ -19,13 +19,13 @@ from ehanet.reporting.pictures import QUANTILES, choose_by_dice
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import by_track, compare_tracks
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.tracks import NOTE, compare_tracks, find_references, track_column, tracks_of
+from ehanet.reporting.wording import dataset_title, group_word
 
 MODULES = ["ehanet.reporting.edges"]
 NEAR = 2  # pixels from the contour that the table calls "at the contour"
 CURVES = 5  # methods in the figure of the curve; the table has all
-FEWEST = 5  # images that a distance must be found in to be drawn: the middle of one large object says little
+FEWEST = 5  # images, or patients, that a distance must be found in to be drawn: the middle of one large object says little
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -47,7 +47,7 @@ def edges_report(data: Dataset, reports: str | Path) -> Table:
         chosen = curve_rows(rows, reference)
         path = reports / "figures" / f"edge_distance_{data.name}"
         figure = _draw_curves(chosen, {row.label: found[row.label]["curve"] for row in chosen}, np.arange(-reach, reach) + 0.5,
-                              f"{title}: wrong pixels by distance to the label's contour, with 95 % intervals; distances found in {FEWEST} images or more", mark)
+                              f"{title}: wrong pixels by distance to the label's contour, with 95 % intervals; distances found in {FEWEST} {group_word(rows)} or more", mark)
         save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **inputs), f"Errors by distance on {title}")
         path = reports / "figures" / f"edges_{data.name}"
         figure, images = _draw_gallery(reports, data, reference, without_iem(rows, reference), title, mark)
@@ -63,10 +63,11 @@ def without_iem(rows: list[Result], reference: Result) -> Result | None:
 
 
 def curve_rows(rows: list[Result], reference: Result) -> list[Result]:
-    """The methods of the curve: the reference, the one without IEM, then other networks in the table's order."""
+    """The methods of the curve: the reference, the one without IEM, the other track's EHANet, then other networks in the table's order."""
     bare = without_iem(rows, reference)
-    others = [row for row in rows if row.method != reference.method and row.label == row.method]
-    return [row for row in (reference, bare, *others) if row is not None][:CURVES]
+    trained = [row for row in find_references(rows).values() if row is not reference]
+    others = list({row.method: row for row in reversed(rows) if row.method != reference.method}.values())[::-1]  # the first of each method
+    return [row for row in (reference, bare, *trained, *others) if row is not None][:CURVES]
 
 
 def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
@@ -86,7 +87,8 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
         if maps.edges is not None:
             edges.append(edge_f1(maps.edges, labels))
     clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
-    scarce = (pixels > 0).sum(axis=0) < FEWEST
+    groups = np.array([pixels[clusters == group].any(axis=0) for group in range(clusters.max() + 1)])
+    scarce = groups.sum(axis=0) < min(FEWEST, len(groups))
     return {"curve": np.where(scarce, np.nan, error_rates(wrong, pixels, clusters)), "far": error_rates(far[0][:, None], far[1][:, None], clusters)[:, 0],
             "near": error_rates(wrong[:, near].sum(axis=1, keepdims=True), pixels[:, near].sum(axis=1, keepdims=True), clusters)[:, 0],
             "edges": pd.concat(edges, axis=1).mean(axis=1) if edges else None, "without_contour": int((~contoured).sum())}
@@ -94,19 +96,21 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
 
 def _table(data: Dataset, rows: list[Result], found: dict[str, dict], reference: Result, mark: str) -> Table:
     scores = compare_tracks(rows, "boundary_f1")
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("track", "Track", shown=len(by_track(rows)) > 1), Column("boundary_f1", "Boundary F1", "score"),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("boundary_f1", "Boundary F1", "score"),
                Column("near", f"Wrong within {NEAR} px, %", "score", 1), Column("far", "Wrong farther off, %", "score", 2),
                Column("ods", "Edge ODS", "score"), Column("ois", "Edge OIS", "score"), Column("threshold", "Edge threshold", "score", 2)]
+    track = tracks_of(rows)
     body = []
     for row in rows:
         mine, cells = found[row.label], scores.loc[row.label]
-        body.append({"title": look(row.label, row.method).title, "label": row.label, "track": row.track,
+        body.append({"title": look(row.label, row.method).title, "label": row.label, "track": track[row.label],
                      "boundary_f1": Score(float(cells["mean"]), float(cells["low"]), float(cells["high"]), bool(cells["bold"])),
                      **{key: Score(*(100 * mine[key]).tolist()) for key in ("near", "far")},
                      **({key: Score(float(mine["edges"][key])) for key in ("ods", "ois", "threshold")} if mine["edges"] is not None else {})})
     notes = [f"Wrong: share of the pixels whose distance to the label's contour is below {NEAR} px, and of all others, with 95 % bootstrap intervals over images.",
              "Edge ODS and OIS: F1 of the predicted edge map against the label's contour within 2 px, at the one threshold that is best for all images (given), "
              "and at each image's best; only for networks with an edge branch. Both thresholds are chosen on these images."]
+    notes += [f"{NOTE} Bold: best of its track, and significantly."] if track_column(rows).shown else []
     if count := found[reference.label]["without_contour"]:
         notes.append(f"{count} images without an object have no contour and count in none of the shares of wrong pixels.")
     return Table(f"edges_{data.name}", f"{dataset_title(data.name)}: edges and errors around the contour", mark, columns, body, notes)
@@ -155,7 +159,7 @@ def _draw_gallery(reports: Path, data: Dataset, reference: Result, bare: Result 
             at = own.ids.index(data.ids[place])
             show(axis, data.images[place], f"boundary F1 {_boundary_f1(row, data.ids[place]):.2f}")
             draw_contour(axis, truth, TRUTH)
-            draw_contour(axis, binarise(own.probabilities[at:at + 1])[0], PREDICTION)
+            draw_contour(axis, binarise(own.probabilities[at:at + 1])[0], PREDICTION, beside=truth)
         if maps.edges is not None:
             for axis in axis_row[-2:]:
                 show(axis, maps.edges[index], cmap="gray_r", vmin=0, vmax=1)

@@ -18,6 +18,7 @@ from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_co
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import BACKGROUND, FOUND, INK, MISSED, MUTED, PURPLE, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tracks import track_column, tracks_of
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.failures"]
@@ -89,17 +90,17 @@ def _worst(data: Dataset, rows: list[Result], reference: Result, worst, shares: 
 
 
 def _kinds(data: Dataset, rows: list[Result], shares: dict[str, list[dict]], mark: str) -> Table:
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False), track_column(rows),
                Column("wrong", "Wrong pixels, %", "score", 2), *[Column(kind, f"of them {kind}, %", "score", 0) for kind in KINDS],
                *[Column(f"images_{kind}", f"Images {kind}" if kind != "none" else "without error", "count") for kind in (*KINDS, "none")],
                Column("failed", f"Dice below {FAILED}", "count")]
-    body = []
+    body, track = [], tracks_of(rows)
     for row in rows:
         frame, mine = row.frames[0], shares[row.label]
         wrong = 1 - frame["accuracy"].to_numpy()
         total = {kind: float(np.sum(wrong * [share[kind] for share in mine])) for kind in KINDS}
         kinds = [main_kind(share) for share in mine]
-        body.append({"title": look(row.label, row.method).title, "label": row.label, "method": row.method, "wrong": Score(100 * float(wrong.mean())),
+        body.append({"title": look(row.label, row.method).title, "label": row.label, "method": row.method, "track": track[row.label], "wrong": Score(100 * float(wrong.mean())),
                      **{kind: Score(100 * value / max(wrong.sum(), 1e-12)) for kind, value in total.items()},
                      **{f"images_{kind}": kinds.count(kind) for kind in (*KINDS, "none")}, "failed": int((frame["dice"] < FAILED).sum())})
     return Table(f"failure_kinds_{data.name}", f"{dataset_title(data.name)}: what goes wrong, by method (first seed)", mark, columns, body, [RULE])
@@ -122,12 +123,12 @@ def _draw_atlas(data: Dataset, table: Table, masks: dict[str, np.ndarray], headi
         below.set_visible(True)
         show(above, data.images[places_of(data, [row["image"]])[0]], f"{row['rank']}. {shortened(row['image'])}\nDice {row['dice'].mean:.2f}")
         draw_contour(above, truth, TRUTH)
-        draw_contour(above, prediction, PREDICTION)
+        draw_contour(above, prediction, PREDICTION, beside=truth)
         share = f" {row[row['kind']].mean:.0f} %" if row["kind"] in KINDS else ""
         show(below, palette[np.where(prediction & truth, len(palette) - 1, kinds)], f"{row['kind']}{share}")
         draw_contour(below, truth, {"color": INK, "linestyle": "-", "linewidth": 0.5}, halo=False)
     handles = contour_legend("prediction") + [Patch(facecolor=FOUND, label="found")]
-    handles += [Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()] + [Line2D([], [], color=INK, linewidth=0.8, label="label's contour")]
+    handles += [Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()] + [Line2D([], [], color=INK, linewidth=0.8, label="truth, in the map of errors")]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=6.8, handlelength=1.6, columnspacing=1.3, borderaxespad=0.2)
     return figure
 

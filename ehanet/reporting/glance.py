@@ -15,17 +15,20 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
     reference = reference_row(compared)
     if reference is None:
         return None
-    scored = [row for row in compared.rows if row["dice"] is not None and row["track"] == reference["track"]]
-    among = f" that began with {'random weights' if reference['track'] == RANDOM else 'a trained encoder'}" * any(
-        row["dice"] is not None and row["track"] != reference["track"] for row in compared.rows)
+    track = reference.get("track") or ""
+    every = [row for row in compared.rows if row["dice"] is not None]
+    scored = [row for row in every if (row.get("track") or "") == track]
+    among = f" that began with {'random weights' if track == RANDOM else 'a trained encoder'}" if track else ""
     number, interval = format_score(reference["dice"], 3)
     lines = []
     if len(scored) > 1:
         place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
-        lines.append(f"Rank {place} of {len(scored)}{among} by mDice. {significant(reports, name, 'dice', reference['track'])}".strip())
+        lines.append(f"Rank {place} of {len(scored)}{among} by mDice. {significant(reports, name, 'dice', track)}".strip())
         if place > 1:
             first = max(scored, key=lambda row: row["dice"].mean)
             lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
+    apart = [row for row in every if row not in scored and row["method"] == reference["method"]]
+    lines += [f"With {row['track']}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
     boundary, between = format_score(reference["boundary_f1"], 3)
     lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
     return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}
@@ -43,7 +46,7 @@ def significant(reports: Path, name: str, score: str, track: str) -> str:
     path = reports / "tables" / f"differences_{name}.csv"
     if not path.is_file():
         return ""
-    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None and row["track"] == track]
+    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None and (row.get("track") or "") == track]
     clear = [row for row in rows if float(row[f"{score}_p_holm_exact"]) < 0.05]  # not a number where untested: never below
     above = sum(row[f"{score}_difference"].mean > 0 for row in clear)
     below = len(clear) - above
@@ -58,6 +61,7 @@ def overview(compared: dict[str, Table]) -> Table | None:
     for name, one in compared.items():
         for row in one.rows:
             rows.setdefault(row["label"], {"title": row["title"], "mark": row["mark"]})[name] = row["dice"]
-    columns = [Column("title", "Method"), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
+            rows[row["label"]]["track"] = rows[row["label"]].get("track") or row.get("track")
+    columns = [Column("title", "Method"), Column("track", "Track", shown=any(row["track"] for row in rows.values())), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
     marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
-    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), ["Bold: significantly best, as in the tables below."])
+    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), ["Bold: significantly best, of its track where there are two, as in the tables below."])

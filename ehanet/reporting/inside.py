@@ -116,13 +116,14 @@ def _draw_cams(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark: s
     for column, cam in enumerate(seen.own, start=1):
         _draw_cam(axes[2, column], image, truth, cam, f"{OUTPUT_TITLES[cam.output].splitlines()[0]}\n{_short(cam.layer)}, stride {cam.stride}")
     figure.legend(handles=contour_legend("")[:1], loc="lower left", bbox_to_anchor=(0.08, 0), fontsize=7, borderaxespad=0.2)
-    _colourbar(figure, CAM_MAP, "evidence, share of the largest: 0", "1", 0, 1)
+    _colourbar(figure, CAM_MAP, "evidence: 0", "largest 1 %", 0, 1)
     return figure
 
 
 def _draw_cam(axis, image: np.ndarray, truth: np.ndarray, cam, below: str) -> None:
     axis.set_visible(True)
-    show(axis, blend(image, cam.cam), below if cam.cam.any() else f"{below.splitlines()[0]}\nno evidence")
+    largest = np.quantile(cam.cam, 0.99) or 1.0  # one bright spot would leave the rest black
+    show(axis, blend(image, np.minimum(cam.cam / largest, 1)), below if cam.cam.any() else f"{below.splitlines()[0]}\nno evidence")
     draw_contour(axis, truth, TRUTH | {"linewidth": 0.8})
 
 
@@ -151,9 +152,9 @@ def _draw_outputs(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark
     place = seen.images.index(seen.image)
     for axis, (output, probabilities) in zip(axes[0, 1:], seen.maps.items()):
         show(axis, probabilities, f"Dice {seen.dice[output][place]:.2f}" if output in seen.dice else f"largest {probabilities.max():.2f}", cmap="gray", vmin=0, vmax=1)
-        draw_contour(axis, truth, TRUTH)
-        if output in seen.dice:
-            draw_contour(axis, binarise(probabilities[None])[0], PREDICTION)
+        if output in seen.dice:  # an edge map is what a contour would hide
+            draw_contour(axis, truth, TRUTH)
+            draw_contour(axis, binarise(probabilities[None])[0], PREDICTION, beside=truth)
     figure.legend(handles=contour_legend("probability 0.5"), loc="lower center", ncols=2, fontsize=7, borderaxespad=0.2)
     return figure
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from ehanet.config import RunConfig
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.results import Result, mark_of, read_results
+from ehanet.reporting.results import NEVER_FOUND, Result, mark_of, read_results
 from ehanet.reporting.style import BLUE, INK, MUTED, VERMILLION, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import compare_tracks
@@ -21,7 +21,6 @@ from ehanet.reporting.wording import WORDS, dataset_title
 
 MODULES = ["ehanet.reporting.ladder"]
 FREE = ("label", "seed", "device", "dataset", "plugin")  # settings that are no part of a recipe
-NAMES = {**WORDS, "initial_weights": "starts from", "test_flips": "flips at the test", "encoder_weights": "encoder weights", "ema": "moving average of weights"}
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Rung:
     changes: list[str] = field(default_factory=list)
     gain: float = math.nan
     kept: bool = True
+    carries: list[str] = field(default_factory=list)  # refused steps whose settings it still has
 
     @property
     def mean(self) -> float:
@@ -47,11 +47,12 @@ def ladder_report(reports: str | Path, dataset: str) -> Table:
         FileNotFoundError, ValueError: scores or the runs' records are missing or damaged; the message names the file.
     """
     reports = Path(reports)
-    rows = [row for row in read_results(reports, dataset) if row.frames]
+    every = read_results(reports, dataset)
+    rows = [row for row in every if row.frames]
     rungs = climb([Rung(row, [_validation(reports, dataset, row, seed) for seed in row.seeds]) for row in rows])
     tested = compare_tracks(rows, "dice")
     scores = [Score(*(float(tested.loc[rung.row.label, key]) for key in ("mean", "low", "high"))) for rung in rungs]
-    table = _table(dataset, rungs, scores)
+    table = _table(dataset, rungs, scores, [row for row in every if not row.frames and row is not NEVER_FOUND])
     sources = {"inputs": [record["id"] for row in rows for record in row.records]}
     write_table(table, reports / "tables", MODULES, **sources)
     path = reports / "figures" / f"ladder_{dataset}"
@@ -63,19 +64,20 @@ def ladder_report(reports: str | Path, dataset: str) -> Table:
 
 def climb(rungs: list[Rung]) -> list[Rung]:
     """Fill in what each step changed, gained and whether it is kept: its validation Dice must be above that of the last kept one."""
-    last = rungs[0]
+    last, refused = rungs[0], []
     for rung in rungs[1:]:
         rung.changes = changes(rung.row.config, last.row.config)
         rung.gain = rung.mean - last.mean
         rung.kept = rung.gain > 0
-        last = rung if rung.kept else last
+        rung.carries = [other.row.title for other in refused if set(other.changes) & set(rung.changes)]
+        last, refused = (rung, []) if rung.kept else (last, [*refused, rung])
     return rungs
 
 
 def changes(config: dict, before: dict) -> list[str]:
     """What a recipe has changed, in words: ["epochs 40 (20)"]; settings that an older record lacks have their default value."""
     mine, theirs = (RunConfig.from_dict(values).to_dict() for values in (config, before))
-    return [f"{NAMES.get(key, key)} {_short(mine[key])} ({_short(theirs[key])})" for key in mine if key not in FREE and mine[key] != theirs[key]]
+    return [f"{WORDS.get(key, key)} {_short(mine[key])} ({_short(theirs[key])})" for key in mine if key not in FREE and mine[key] != theirs[key]]
 
 
 def _short(value) -> str:
@@ -96,7 +98,7 @@ def _validation(reports: Path, dataset: str, row: Result, seed: int) -> float:
         raise ValueError(f"{path} does not say the run's validation Dice; train the run again") from error
 
 
-def _table(dataset: str, rungs: list[Rung], scores: list[Score]) -> Table:
+def _table(dataset: str, rungs: list[Rung], scores: list[Score], absent: list[Result]) -> Table:
     mark = mark_of([rung.row for rung in rungs])
     columns = [Column("step", "Step"), Column("label", "Label", shown=False), Column("changed", "Changed (before)"), Column("validation", "Validation Dice", "score"),
                Column("sd_seeds", "SD over seeds", "score", shown=any(len(rung.validation) > 1 for rung in rungs)), Column("gain", "Gain", "score"), Column("kept", "Kept"),
@@ -114,8 +116,12 @@ def _table(dataset: str, rungs: list[Rung], scores: list[Score]) -> Table:
              "the test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
              "Validation Dice is that of each run's best epoch, which it also chose, so it is too good by a little, for every step alike.",
              f"The recipe that is left: {last.row.title}."]
-    if seeds < 3:
-        notes.append(f"{seeds} seed{'s' * (seeds > 1)}: a gain below about one point of Dice may be chance.")
+    notes += [f"{rung.row.title} still has what {', '.join(rung.carries)} tried in vain: its gain is that of both changes." for rung in rungs if rung.carries]
+    if any(rung.row.config["initial_weights"] for rung in rungs):
+        notes.append("Weights to start from were themselves chosen by a validation Dice that these images may have had a part in.")
+    if seeds == 1:
+        notes.append("One seed: how much of a gain another training would keep is not known.")
+    body += [{**row.empty_cells, "step": row.title} for row in absent]
     return Table(f"ladder_{dataset}", f"{dataset_title(dataset)}: the recipe, step by step", mark, columns, body, notes)
 
 

@@ -102,7 +102,8 @@ def _draw(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]], mark
             figure.text((left + cell / 2) / width, (y - 0.01) / height, said, ha="center", va="top", fontsize=5.8, color=MUTED)
         top -= tall
     figure.text(0.06 / width, 1 - 0.06 / height, f"{dataset_title(data.name)}: near-duplicates across splits", ha="left", va="top", fontsize=7.5, color=MUTED)
-    figure.text(0.06 / width, 0.05 / height, "one pair a column; below it the bits of the hash that differ, and the correlation", ha="left", va="bottom", fontsize=6, color=MUTED)
+    if any(map(len, bands.values())):
+        figure.text(0.06 / width, 0.05 / height, "one pair a column; below it the bits of the hash that differ, and the correlation", ha="left", va="bottom", fontsize=6, color=MUTED)
     stamp(figure, mark)
     return figure
 

@@ -42,10 +42,13 @@ def places_of(data: Dataset, ids: list[str]) -> list[int]:
     return [place[image] for image in ids]
 
 
-def draw_contour(axis: Axes, mask: np.ndarray, line: dict, halo: bool = True) -> None:
-    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty. Small axes and masks of many objects get thinner lines."""
+def draw_contour(axis: Axes, mask: np.ndarray, line: dict, halo: bool = True, beside: np.ndarray | None = None) -> None:
+    """The contour of a boolean mask (H, W), closed along the border of the image; nothing where the mask is empty.
+
+    Small axes and masks of many objects get thinner lines; with ``beside``, as thin as the contour of that mask.
+    """
     if mask.any():
-        thinner = _thinner(mask, axis.bbox.width / axis.figure.dpi, HALO_WIDTH if halo else line["linewidth"])
+        thinner = _thinner(mask if beside is None else beside, axis.bbox.width / axis.figure.dpi, HALO_WIDTH if halo else line["linewidth"])
         padded = np.pad(mask.astype(float), 1)
         places = [np.arange(-1, side + 1) for side in mask.shape]
         axis.contour(places[1], places[0], padded, levels=[0.5], colors=[line["color"]], linestyles=[line["linestyle"]], linewidths=[thinner * line["linewidth"]],

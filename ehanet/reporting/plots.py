@@ -42,15 +42,15 @@ def draw_scores(tracks: dict[str, list[Result]], statistics: dict[str, pd.DataFr
             values = row.frames[0][score].to_numpy(dtype=float)
             axis.scatter(values, place + _spread(len(values)), s=5, color=style.colour, alpha=0.22, linewidths=0, zorder=2)
             mean, low, high = means.loc[row.label, ["mean", "low", "high"]].astype(float)
-            axis.plot([low, high], [place, place], color=INK, linewidth=1.8, solid_capstyle="round", zorder=3)
-            axis.plot(mean, place, marker=style.marker, color=style.colour, markersize=6.2 * style.scale, markeredgecolor="white", markeredgewidth=0.9, zorder=4)
+            axis.plot(mean, place, marker=style.marker, color=style.colour, markersize=6.2 * style.scale, markeredgecolor="white", markeredgewidth=0.9, zorder=3)
+            axis.plot([low, high], [place, place], color=INK, linewidth=1.0, marker="|", markersize=5, markeredgewidth=1.0, zorder=4)  # seen on top of a wide marker
         axis.set_title(label)
         axis.grid(axis="y", visible=False)
         axis.set_xlim(*((0, None) if score == "hd95" else (-0.02, 1.02)))
     axes[0].set_yticks(places, [style.title for style in looks])
     axes[0].set_ylim(bottom, -0.6)
     for text, row in zip(axes[0].get_yticklabels(), rows):
-        text.set_fontweight("bold" if row is references[row.track] else "normal")
+        text.set_fontweight("bold" if any(row is reference for reference in references.values()) else "normal")
     if heads:
         for track, (top, _) in spans.items():
             axes[0].annotate(track, (0, top - 0.3), xytext=(4, 0), xycoords=axes[0].get_yaxis_transform(), textcoords="offset points", va="center",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehanet.config import RunConfig
 from ehanet.metrics.scores import read_scores
 from ehanet.records import read_beside
 from ehanet.reporting.style import look
@@ -51,8 +52,8 @@ class Result:
 
     @property
     def config(self) -> dict:
-        """The configuration of the first seed's run."""
-        return self.records[0]["config"]
+        """The configuration of the first seed's run; settings that an older record does not know have their defaults."""
+        return RunConfig.from_dict(self.records[0]["config"]).to_dict()
 
     @property
     def encoder(self) -> str:
@@ -60,9 +61,11 @@ class Result:
         return " / ".join(dict.fromkeys(str(record.get("encoder", "not recorded")) for record in self.records))
 
     @property
-    def track(self) -> str:
-        """RANDOM where all weights began random, TRAINED where the encoder's did not: rows of two tracks are never ranked together."""
-        return RANDOM if self.encoder == "none" or self.encoder.startswith("random") else TRAINED
+    def began(self) -> str | None:
+        """RANDOM where all weights began random, TRAINED where the encoder's did not; None without an encoder, or where nothing is recorded."""
+        if self.encoder in ("none", "not recorded"):
+            return None
+        return RANDOM if self.encoder.startswith("random") else TRAINED
 
 
 # Compared in the paper, and kept in every table although nobody outside can build it.

@@ -14,14 +14,14 @@ from ehanet.metrics.corruption import Resampled, corruption_errors, interval, re
 from ehanet.metrics.statistics import compare
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.results import mark_of_manifest
-from ehanet.reporting.style import MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.results import Result, mark_of_manifest, read_results
+from ehanet.reporting.style import MUTED, WIDTH, figure_style, look, panels_across, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tracks import track_column, tracks_of
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.robustness"]
 REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that is there
-ACROSS = (4, 3, 5)  # panels side by side, the first that leaves the fewest places empty
 
 
 def robustness_report(reports: str | Path, dataset: str) -> Table:
@@ -30,7 +30,7 @@ def robustness_report(reports: str | Path, dataset: str) -> Table:
     scores, about = _read(reports / "robustness" / dataset)
     found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
-    table = _corruption_table(dataset, found, methods, about) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about)
+    table = _corruption_table(dataset, found, methods, about, read_results(reports, dataset)) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     path = reports / "figures" / f"robustness_{dataset}"
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
@@ -66,10 +66,12 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
             for label in labels}
     means = {place: compare(frames, "dice", labels[0]).set_index("method") for place, frames in (("home", home), ("away", away))}
     methods = dict(zip(scores["label"], scores["method"]))
-    body = [{"title": look(label, methods[label]).title, "label": label, "mark": mark_of_manifest(about["data"]),
+    rows = read_results(reports, dataset)
+    track = tracks_of(rows)
+    body = [{"title": look(label, methods[label]).title, "label": label, "track": track.get(label), "mark": mark_of_manifest(about["data"]),
              **{place: Score(*(float(table.loc[label, key]) for key in ("mean", "low", "high"))) for place, table in means.items()},
              "fall": Score(float(means["away"].loc[label, "mean"] - means["home"].loc[label, "mean"]))} for label in labels]
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("home", f"mDice on {dataset_title(dataset)}, test", "score"),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("home", f"mDice on {dataset_title(dataset)}, test", "score"),
                Column("away", f"mDice on {_title(other)}", "score"), Column("fall", "Difference", "score"), Column("mark", "Mark")]
     notes = [f"Trained on {dataset_title(dataset)} alone. {_title(other)}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
              "Intervals: 95 % bootstrap over the images of each data set; the difference is between different images and has none."]
@@ -118,10 +120,11 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict]:
     return pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False), read_record(path.with_name(path.name + ".json"))
 
 
-def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict) -> Table:
+def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
+    track = tracks_of(rows)
     reference = next((label for label in REFERENCES if label in found.methods), None)
     mark = mark_of_manifest(about["data"])
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("clean", "mDice, clean", "score"),
                Column("corrupted", "mDice, corrupted", "score"), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
                *[Column(name.replace(" ", "_"), _words(name), "score", 3) for name in found.corruptions], Column("mark", "Mark")]
     clean, corrupted = interval(found.clean), interval(found.corrupted.mean(axis=(2, 3)))
@@ -129,7 +132,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
     errors = interval(corruption_errors(found, reference).mean(axis=2)) if reference else None
     body = []
     for place, label in enumerate(found.methods):
-        cells = {"title": look(label, methods[label]).title, "label": label, "mark": mark,
+        cells = {"title": look(label, methods[label]).title, "label": label, "track": track.get(label), "mark": mark,
                  "clean": Score(*(float(part[place]) for part in clean)), "corrupted": Score(*(float(part[place]) for part in corrupted)),
                  "kept": f"{100 * corrupted[0][place] / clean[0][place]:.0f} %" if clean[0][place] > 0 else ""}
         if errors:
@@ -147,7 +150,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
 
 def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images: int, mark: str) -> Figure:
     """A panel a corruption, a line a method from the clean images (severity 0) to severity 5, with its interval as a band."""
-    across = min(ACROSS, key=lambda number: -len(found.corruptions) % number)  # the fewest empty places
+    across = panels_across(len(found.corruptions))
     rows = -(-len(found.corruptions) // across)
     height = 1.55 * rows + 0.85
     figure, axes = plt.subplots(rows, across, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")

@@ -11,6 +11,7 @@ from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of, read_results
 from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tracks import track_column, tracks_of
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.score_choice"]
@@ -36,11 +37,12 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
     means = pd.read_csv(path).groupby(["label", "evaluation"])[list(PANELS)].mean()
     inputs = {"inputs": [record["id"] for row in rows for record in row.records]}
     mark, title = mark_of(rows), dataset_title(dataset)
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("mark", "Mark", shown=False)]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("mark", "Mark", shown=False)]
+    track = tracks_of(rows)
     for score, name in PANELS.items():
         digits = 2 if score == "hausdorff" else 3
         columns += [Column(f"{score}_{evaluation}".replace(" ", "_"), f"{name.split(',')[0]}, {evaluation}", "score", digits) for evaluation in SHOWN[score]]
-    body = [{"title": row.title, "label": row.label, "mark": mark}
+    body = [{"title": row.title, "label": row.label, "track": track[row.label], "mark": mark}
             | {f"{score}_{evaluation}".replace(" ", "_"): Score(float(means.loc[(row.label, evaluation), score])) for score in PANELS for evaluation in SHOWN[score]}
             for row in rows] + [row.empty_cells for row in every if not row.frames]
     notes = ["Ours: probability > 0.5, each image scored, then the mean. Threshold 0.62: logit > 0.5. Pooled batches: Dice and IoU over the pixels of 16 images"

@@ -85,12 +85,17 @@ def look(label: str, method: str | None = None) -> Look:
     if method in METHODS:
         base = METHODS[method]
         encoder, found, variant = label.partition(f"-{method.partition('-')[2]}")
-        if method.startswith("mobilevit-") and encoder != "mobilevit" and found:  # the same decoder on another encoder
+        if method.startswith("mobilevit-") and encoder != "mobilevit" and found and variant[:1] in ("", "-"):  # the same decoder on another encoder
             title = f"{ENCODERS.get(encoder, encoder)} + {base.title.partition(' + ')[2]}"
-            return Look(title + variant.replace("-", ", ", 1), base.colour, marker)
+            return Look(title + variant.replace("-", ", ", 1), base.colour, marker if variant else base.marker)
         variant = label.removeprefix(method).strip("-_.+ ")
         return Look(f"{base.title}, {variant}" if variant and variant != label else label, base.colour, marker)
     return Look(label, _COLOURS[number // 7 % len(_COLOURS)], marker)
+
+
+def panels_across(count: int) -> int:
+    """How many of ``count`` panels stand side by side: 4, 3 or 5, whichever leaves the fewest places empty."""
+    return count if count < 4 else min((4, 3, 5), key=lambda wide: -count % wide)
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def _values(cell, column: Column) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if math.isnan(value) else f"{value:.9g}"
 
 
 def _parse(row: dict[str, str], column: Column):

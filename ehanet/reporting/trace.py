@@ -108,7 +108,7 @@ def _origin(path: Path, row: dict, name: str, value: float, known: dict[str, Pat
     key = name.removesuffix(end)
     titles = {column[0]: column[1] for column in (record or {}).get("table", {}).get("columns", [])}
     chain = [(str(path), record)]
-    own = row.get("label") if not path.name.startswith("differences_") else None  # a difference depends on every row
+    own = row.get("label") if not path.name.startswith(("differences_", "ladder_")) else None  # a difference depends on every row
     chain += _followed((record or {}).get("inputs", []), known, own)
     scores = [Path(place).with_suffix(".csv") for place, found in chain[1:] if found and found["kind"] == "scores"]
     computed = None

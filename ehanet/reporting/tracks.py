@@ -1,4 +1,8 @@
-"""The two tracks: networks that began with random weights and networks whose encoder began trained are ranked and tested apart."""
+"""The two tracks: networks that began with random weights and networks whose encoder began trained are ranked and tested apart.
+
+A network without an encoder, such as U-Net, has nothing that could have been trained before: it stands with the random ones where there are some, and
+else with the trained ones, as in the paper's tables.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,28 @@ import pandas as pd
 
 from ehanet.metrics.statistics import compare
 from ehanet.reporting.results import RANDOM, TRAINED, Result, find_reference
+from ehanet.reporting.tables import Column
+
+NOTE = "Two tracks, ranked and tested apart (column Track): all weights random at the start, or the encoder's trained beforehand."
 
 
 def by_track(rows: list[Result]) -> dict[str, list[Result]]:
-    """The rows with scores by their track, random weights first, each in the given order."""
+    """The rows with scores by their track, random weights first, each in the given order; one track "" where all began alike."""
     scored = [row for row in rows if row.frames]
-    return {track: own for track in (RANDOM, TRAINED) if (own := [row for row in scored if row.track == track])}
+    began = {row.began for row in scored} - {None}
+    if len(began) < 2:
+        return {"": scored} if scored else {}
+    return {track: [row for row in scored if (row.began or RANDOM) == track] for track in (RANDOM, TRAINED)}
+
+
+def tracks_of(rows: list[Result]) -> dict[str, str]:
+    """Label -> track of each row with scores."""
+    return {row.label: track for track, own in by_track(rows).items() for row in own}
+
+
+def track_column(rows: list[Result]) -> Column:
+    """The column of the tables, shown where there are two tracks."""
+    return Column("track", "Track", shown=len(by_track(rows)) > 1)
 
 
 def find_references(rows: list[Result]) -> dict[str, Result]:

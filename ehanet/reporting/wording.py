@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ehanet.reporting.results import Result
+from ehanet.reporting.results import TRAINED, Result
 from ehanet.reporting.style import look
 
 TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "phantom-polyp": "Phantom polyps",
@@ -13,8 +13,10 @@ TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2
 RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
           "augmentation": "released", "freeze_encoder": "pretrained"}
 WORDS = {"size": "image side", "batch_size": "batch size", "learning_rate": "learning rate", "weight_decay": "weight decay",
-         "freeze_encoder": "encoder frozen"}
-FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision")
+         "freeze_encoder": "encoder frozen", "initial_weights": "starts from", "test_flips": "flips at the test", "encoder_weights": "encoder weights",
+         "ema": "moving average of weights", "epoch_images": "images of an epoch"}
+FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision", "ema",
+        "initial_weights", "test_flips", "epoch_images")
 
 
 def dataset_title(name: str) -> str:
@@ -76,9 +78,7 @@ def deviations(rows: list[Result]) -> list[str]:
 
 def _encoder_notes(rows: list[Result]) -> list[str]:
     random = [row for row in rows if row.encoder.startswith("random")]
-    if len({row.track for row in rows}) > 1:
-        return ["Two tracks, ranked and tested apart (column Track): all weights random at the start, or the encoder's trained beforehand."]
-    if random:
+    if random and not any(row.began == TRAINED for row in rows):
         frozen = sum("frozen" in row.encoder for row in random)
         treated = f", {frozen} of the {len(random)} frozen (column Encoder)" if frozen else " and was trained"
         return [f"Every encoder started from random weights{treated}: no ImageNet weights in this table."]
