@@ -19,6 +19,7 @@ from ehanet.reporting.wording import common, dataset_title, deviations
 
 MODULES = ["ehanet.reporting.costs"]
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+FINE_TICKS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30, 50, 70, 100, 150, 200)  # where fewer than three of those show
 PANELS = {"gmac": "GMAC at 256 × 256", "millions": "parameters, million"}
 LEGEND_COLUMNS = 4
 
@@ -96,7 +97,8 @@ def _draw(points: list[tuple[Result, Score, dict]], title: str, mark: str) -> Fi
         axis.set_xlabel(f"{label} (logarithmic)")
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xticks([tick for tick in TICKS if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]])
+        shown, fine = ([tick for tick in ticks if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]] for ticks in (TICKS, FINE_TICKS))
+        axis.set_xticks(shown if len(shown) > 2 else fine)
     axes[0].set_ylabel("mean Dice, 95 % interval")
     figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: Dice against cost; up and to the left is better", ha="left", va="top", fontsize=7.5, color=MUTED)
     stamp(figure, mark)

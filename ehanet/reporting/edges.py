@@ -47,7 +47,7 @@ def edges_report(data: Dataset, reports: str | Path) -> Table:
         chosen = curve_rows(rows, reference)
         path = reports / "figures" / f"edge_distance_{data.name}"
         figure = _draw_curves(chosen, {row.label: found[row.label]["curve"] for row in chosen}, np.arange(-reach, reach) + 0.5,
-                              f"{title}: wrong pixels by distance to the label's contour, with 95 % intervals; distances found in {FEWEST} {group_word(rows)} or more", mark)
+                              f"{title}: wrong pixels by distance to the label's contour, with 95 % intervals over {group_word(rows)}", mark)
         save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **inputs), f"Errors by distance on {title}")
         path = reports / "figures" / f"edges_{data.name}"
         figure, images = _draw_gallery(reports, data, reference, without_iem(rows, reference), title, mark)
@@ -129,7 +129,7 @@ def _draw_curves(rows: list[Result], curves: dict[str, np.ndarray], places: np.n
         axis.plot(places, rate, color=style.colour, linestyle=LINES[number % len(LINES)], marker=style.marker, markersize=4 * style.scale,
                   markevery=(number, len(rows)), label=style.title, zorder=3 + (row is rows[0]))
     axis.axvline(0, color=INK, linewidth=0.8)
-    axis.set(xlabel="distance to the label's contour, px", ylabel="wrong pixels, %", xlim=(places[0], places[-1]))
+    axis.set(xlabel=f"distance to the label's contour, px, where at least {FEWEST} {group_word(rows)} have it", ylabel="wrong pixels, %", xlim=(places[0], places[-1]))
     axis.set_ylim(bottom=0)
     axis.text(-0.15, 0.98, "inside: missed ", transform=axis.get_xaxis_transform(), ha="right", va="top", fontsize=7, color=MUTED)
     axis.text(0.15, 0.98, " outside: spurious", transform=axis.get_xaxis_transform(), ha="left", va="top", fontsize=7, color=MUTED)

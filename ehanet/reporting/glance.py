@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ehanet.reporting.results import PHANTOM, RANDOM
+from ehanet.reporting.results import PHANTOM, RANDOM, TRAINED
 from ehanet.reporting.tables import Column, Table, read_table
 from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
@@ -28,7 +28,7 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
             first = max(scored, key=lambda row: row["dice"].mean)
             lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
     apart = [row for row in every if row not in scored and row["method"] == reference["method"]]
-    lines += [f"With {row['track']}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
+    lines += [f"With {'a ' * (row['track'] == TRAINED)}{row['track']}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
     boundary, between = format_score(reference["boundary_f1"], 3)
     lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
     return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}

@@ -163,7 +163,8 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
             style = look(label, methods[label])
             mean, low, high = interval(np.concatenate([found.clean[:, [place]], found.corrupted[:, place, kind]], axis=1))
             axis.fill_between(severities, low, high, color=style.colour, alpha=0.12, linewidth=0)
-            axis.plot(severities, mean, color=style.colour, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
+            line = "-" if label == methods[label] else (0, (4, 1.5))  # a variant has its method's colour
+            axis.plot(severities, mean, color=style.colour, linestyle=line, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
         axis.set_title(_words(name), fontsize=7.5)
         axis.set_ylim(-0.02, 1.02)
         axis.set_xticks(severities)
