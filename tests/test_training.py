@@ -97,6 +97,21 @@ def test_another_seed_gives_another_result(config, tmp_path):
     assert not all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "0"), weights(tmp_path / "1")))
 
 
+def test_order_and_augmentation_change_with_the_epoch_and_with_the_seed(config, tmp_path, monkeypatch):
+    data, seen = load_dataset(config.dataset, size=32), {}
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        trainer = Trainer(RunConfig.from_dict(config.to_dict() | {"seed": seed}), data, tmp_path / name)
+        monkeypatch.setattr(trainer, "step", lambda batch, indices: seen.setdefault((name, trainer.epoch), []).append((list(indices), batch[0].sum().item())) or 0.0)
+        trainer.run_epoch()
+        trainer.run_epoch()
+    orders = {key: [index for indices, _ in batches for index in indices] for key, batches in seen.items()}
+    assert all(sorted(order) == data.splits["train"].tolist() for order in orders.values())
+    assert len({tuple(orders[key]) for key in (("first", 0), ("first", 1), ("other", 0), ("other", 1))}) == 4
+    assert seen["first", 0] == seen["again", 0] and seen["first", 1] == seen["again", 1]
+    sums = {key: sum(value for _, value in batches) for key, batches in seen.items()}
+    assert len({round(sums[key], 3) for key in (("first", 0), ("first", 1), ("other", 0), ("other", 1))}) == 4, "each epoch is augmented anew"
+
+
 def test_a_folder_of_another_configuration_is_refused(config, tmp_path):
     fit(RunConfig.from_dict(config.to_dict() | {"epochs": 1}), tmp_path, progress=False)
     with pytest.raises(ValueError, match="another configuration .*epochs: 2 here, 1 there"):
