@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZIP_BZIP2, BadZipFile, ZipFile
 
 import numpy as np
 
@@ -37,8 +37,11 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
         arrays["edges"] = _to_bytes(predictions.edges)
 
     def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
+        # An .npz for numpy.load, by bzip2: noisy edge maps take a third less than by savez_compressed's deflate.
+        with ZipFile(temporary, "w", ZIP_BZIP2) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
 
     write_atomically(path, write)
 

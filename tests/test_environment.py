@@ -85,13 +85,23 @@ def test_conda_describes_the_same_environment():
     assert [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)] == [["-r requirements.lock"]]
 
 
+def tracked() -> list[str]:
+    """The files under git, none outside a clone."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    return [name for name in listed if name and (ROOT / name).is_file()]
+
+
+def test_no_tracked_file_is_large_but_the_checkpoint():
+    large = {name: (ROOT / name).stat().st_size for name in tracked() if (ROOT / name).stat().st_size > 1_500_000}
+    assert set(large) <= {"weights/ehanet-universal.safetensors"} and max(large.values(), default=0) <= 12_000_000, large
+
+
 def test_no_file_names_an_index():
     names = ["pyproject.toml", "requirements.lock", "environment.yml", "Makefile", "workflow/install.sh", ".ci/run"]
     for name in names:
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://|file://|index-url|trusted-host", text), name
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
-    for name in filter(None, listed):
+    for name in tracked():
         if not name.endswith((".png", ".pdf", ".npz", ".safetensors")) and name != "tests/test_environment.py":
             assert not re.search(rb"(?i)pypi\.|pythonhosted|index-url|trusted-host", (ROOT / name).read_bytes()), name
 

@@ -23,7 +23,7 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow.gpus import find_gpus
-from workflow.kinds import FROM_SCORES, KINDS, NOTEBOOKS, OUTPUTS, STUDIES
+from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
@@ -159,8 +159,8 @@ def report(profile: Profile) -> int:
     with _Lock(profile.name):
         for dataset in datasets:
             for kind in ["compare", *(study for study in FROM_SCORES if Path(reports, OUTPUTS[study][0].format(dataset=dataset)).is_file())]:
-                name = {**KINDS, **STUDIES}[kind]
-                seconds = run_step(NOTEBOOKS / f"{name}.ipynb", {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{name}__{dataset}.ipynb"))
+                notebook = notebook_of(kind)
+                seconds = run_step(notebook, {"reports": reports, "dataset": dataset}, Path(reports, "notebooks", f"{notebook.stem}__{dataset}.ipynb"))
                 print(f"done  {kind}/{dataset}  {seconds:.0f} s", flush=True)
             if Path(reports, "robustness", f"{dataset}.csv").is_file():
                 robustness_report(reports, dataset)

@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not options.datasets:  # whatever of the catalogue the folder holds
         options.datasets = [name for name, entry in CATALOGUE.items() if _is_there(entry, options.source)]
-        for name in CATALOGUE.keys() - set(options.datasets):
-            print(f"{name}: not in {options.source}")
+        for name in CATALOGUE:
+            if name not in options.datasets:
+                print(f"{name}: not in {options.source}")
         if not options.datasets:
             print(f"{options.source} holds none of {', '.join(CATALOGUE)}", file=sys.stderr)
             return 1

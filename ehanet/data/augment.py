@@ -134,8 +134,7 @@ def _cut_mix(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tenso
     chosen = torch.rand(batch, generator=generator) < STRONG_MIX_PROBABILITY
     side = (_uniform((2, batch), *STRONG_MIX_SIDE, generator) * size).round()
     start = (torch.rand(2, batch, generator=generator) * (size - side + 1)).floor()
-    position = torch.arange(size)
-    inside = (position >= start[..., None]) & (position < (start + side)[..., None]) & chosen[:, None]
+    inside = _within(start, side, size) & chosen[:, None]
     inside = (inside[0][:, :, None] & inside[1][:, None, :])[:, None].to(images.device)
     return torch.where(inside, images.roll(-1, 0), images), torch.where(inside, masks.roll(-1, 0), masks)
 
@@ -215,10 +214,15 @@ def _holes(drop: Tensor, size: int, generator: Generator) -> Tensor:
     used = (torch.arange(RELEASED_HOLES) < count) & drop[:, None]
     side = torch.randint(1, largest + 1, (2, batch, RELEASED_HOLES), generator=generator)
     start = (torch.rand(2, batch, RELEASED_HOLES, generator=generator) * (size - side + 1)).long()
-    position = torch.arange(size)
-    inside = (position >= start[..., None]) & (position < (start + side)[..., None])
+    inside = _within(start, side, size)
     rows, columns = (inside[0] & used[..., None]).float(), inside[1].float()
     return (torch.einsum("bkh,bkw->bhw", rows, columns) > 0)[:, None]
+
+
+def _within(start: Tensor, side: Tensor, size: int) -> Tensor:
+    """(...) first pixels and lengths -> (..., size) bool, True within."""
+    position = torch.arange(size)
+    return (position >= start[..., None]) & (position < (start + side)[..., None])
 
 
 def _jitter_colours(images: Tensor, generator: Generator) -> Tensor:

@@ -20,8 +20,13 @@ def mean_prediction(network: Callable[[Tensor], SegmentationOutput], images: Ten
     """
     objects, edges = [], []
     for axes in FLIPS if flips else FLIPS[:1]:
-        out = network(images.flip(axes))
-        objects.append(out.logits.float().sigmoid().flip(axes)[:, 0])
+        out = network(_turned(images, axes))
+        objects.append(_turned(out.logits.float().sigmoid(), axes)[:, 0])
         if out.edge is not None:
-            edges.append(out.edge.float().flip(axes)[:, 1])
+            edges.append(_turned(out.edge.float(), axes)[:, 1])
     return torch.stack(objects).mean(dim=0), torch.stack(edges).mean(dim=0) if edges else None
+
+
+def _turned(maps: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """``flip`` copies even where there is nothing to turn."""
+    return maps.flip(axes) if axes else maps

@@ -100,8 +100,7 @@ def load_weights(network: type, path: str | Path) -> nn.Module:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ValueError(f"{path} does not fit {network.__name__} of this version ({reason}); get the file again") from error
-    if not all(map(_finite, model.state_dict().values())):
-        raise ValueError(f"{path} is damaged: it holds weights that are not finite; get the file again")
+    _check_finite(model, path)
     model.input_size, model.about = description.get("input_size"), description.get("about")
     return model.eval()
 
@@ -120,8 +119,7 @@ def fill_weights(model: nn.Module, path: str | Path) -> dict:
         encoder = description.get("arguments", {}).get("encoder", "not named")
         raise ValueError(f"initial_weights: {path.name} holds another network (its encoder: {encoder}) than {type(model).__name__} as configured "
                          f"({str(error).strip().splitlines()[-1].strip()[:120]})") from error
-    if not all(map(_finite, model.state_dict().values())):
-        raise ValueError(f"initial_weights: {path} is damaged: it holds weights that are not finite; get the file again")
+    _check_finite(model, path)
     return description.get("about") or {}
 
 
@@ -165,6 +163,11 @@ def _find(source: str | Path, download: dict) -> Path:
     except Exception as error:  # requests, offline mode, unknown repository: all end here, and the reader needs one line
         raise FileNotFoundError(f"{source} is no file or folder here, and the Hugging Face hub did not give it ({type(error).__name__}); "
                                 "check the name and the connection") from error
+
+
+def _check_finite(model: nn.Module, path: Path) -> None:
+    if not all(map(_finite, model.state_dict().values())):
+        raise ValueError(f"{path} is damaged: it holds weights that are not finite; get the file again")
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -9,6 +9,8 @@ from ehanet.reporting.tables import Column, Table, read_table
 from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
 
+START = {RANDOM: RANDOM, TRAINED: f"a {TRAINED}"}  # a track within a sentence
+
 
 def card(reports: Path, name: str, compared: Table) -> dict | None:
     """The headline of one data set: the reference's Dice and how its boundary and rank compare."""
@@ -18,7 +20,7 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
     track = reference.get("track") or ""
     every = [row for row in compared.rows if row["dice"] is not None]
     scored = [row for row in every if (row.get("track") or "") == track]
-    among = f" that began with {'random weights' if track == RANDOM else 'a trained encoder'}" if track else ""
+    among = f" that began with {START[track]}" if track else ""
     number, interval = format_score(reference["dice"], 3)
     lines = []
     if len(scored) > 1:
@@ -28,7 +30,7 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
             first = max(scored, key=lambda row: row["dice"].mean)
             lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
     apart = [row for row in every if row not in scored and row["method"] == reference["method"]]
-    lines += [f"With {'a ' * (row['track'] == TRAINED)}{row['track']}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
+    lines += [f"With {START[row['track']]}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
     boundary, between = format_score(reference["boundary_f1"], 3)
     lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
     return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}
