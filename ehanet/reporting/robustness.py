@@ -184,7 +184,7 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
 def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) -> Figure:
     left, head, gap = 1.2, 0.42, 0.03
     cell = (WIDTH - left) / (1 + len(SEVERITIES)) - gap
-    cell = min(cell, 0.66)  # about 105 pixels: noise hardly compresses, and the sheet stands in a notebook too
+    cell = min(cell, 0.55)  # 88 pixels: noise hardly compresses, and the sheet stands in a notebook too
     height = head + len(corruptions) * (cell + gap) + 0.03
     figure = plt.figure(figsize=(left + (1 + len(SEVERITIES)) * (cell + gap) + 0.03, height))
     width = figure.get_figwidth()
