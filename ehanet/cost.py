@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehanet.config import RunConfig
-from ehanet.devices import compute_dtype, describe_device, find_device
+from ehanet.devices import compute_dtype, describe_device, find_device, place
 from ehanet.models import build_model
 from ehanet.models.encoders import encoder_layout
 from ehanet.models.flips import mean_prediction
@@ -87,7 +87,7 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     dtype = compute_dtype(config.precision, where)
     start = memory_so_far(where)
     torch.manual_seed(0)
-    model = build_model(config.method, **_options(config)).to(where, memory_format=torch.channels_last)
+    model = place(build_model(config.method, **_options(config)), where, dtype)
     _train_step(model, size, where, dtype)
     memory = memory_so_far(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)
@@ -98,7 +98,7 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
 
 
 def used_parameters(model: nn.Module, size: int = 64) -> int:
-    """Number of parameters that receive a gradient from any output."""
+    """Number of parameters that any output depends on: those that receive a gradient from one, where nothing is frozen."""
     images = _images(model, 2, size)
     with images.device:
         out = model.train()(images)

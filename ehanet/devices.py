@@ -8,7 +8,9 @@ import platform
 import resource
 import sys
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -27,6 +29,14 @@ def find_device(name: str = "auto") -> torch.device:
     return device
 
 
+def device_or_other(name: str) -> torch.device:
+    """The device named, else the one found by itself: a trained network may be used where the device it was trained on is not."""
+    try:
+        return find_device(name)
+    except ValueError:
+        return find_device()
+
+
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """"auto" is bfloat16 where the hardware multiplies it fast (recent CUDA, CPUs with AVX-512 BF16 or AMX)."""
     if precision == "auto":
@@ -36,6 +46,30 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
             fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     return getattr(torch, precision)
+
+
+def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Move a network that is to be trained in ``dtype`` to the device, channels last, which its convolutions compute fastest; returns it."""
+    model.to(device, memory_format=torch.channels_last)
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        _mend_dilated(model)
+    return model
+
+
+def _mend_dilated(model: nn.Module) -> None:
+    """Give dilated convolutions the plain order of memory where a CPU's bfloat16 would compute their weights' gradients wrongly.
+
+    With channels last, oneDNN (of torch 2.15, on a CPU with AVX-512 BF16) leaves parts of these gradients unwritten, unless the input channels are
+    a multiple of 16 and one group: whatever the memory held before is trained on, NaN included; some shapes crash.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1 and (layer.groups > 1 or layer.in_channels % 16):
+            layer.to(memory_format=torch.contiguous_format)
+            layer.register_forward_pre_hook(_plain_order)
+
+
+def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(images.contiguous() for images in inputs)
 
 
 def keep_memory() -> None:
@@ -50,6 +84,20 @@ def keep_memory() -> None:
         library = ctypes.CDLL(None)
         for option, value in options.values():
             library.mallopt(option, value)
+
+
+def on_device(array: np.ndarray, device: torch.device) -> np.ndarray | Tensor:
+    """A data set's array as it is, or on a GPU where it takes at most an eighth of the free memory, so that no batch has to travel."""
+    if device.type != "cuda" or array.nbytes > torch.cuda.mem_get_info(device)[0] / 8:
+        return array
+    return torch.from_numpy(np.array(array)).to(device)
+
+
+def take(array: np.ndarray | Tensor, indices: np.ndarray, device: torch.device) -> Tensor:
+    """Rows of what :func:`on_device` gave, on the device."""
+    if isinstance(array, Tensor):
+        return array[torch.from_numpy(indices).to(device, non_blocking=True)]
+    return torch.from_numpy(np.ascontiguousarray(array[indices])).to(device)
 
 
 def describe_device(device: torch.device) -> dict:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ehanet.data import Dataset
+from ehanet.data.splits import check_same_images, content_and_split
 from ehanet.files import file_sha256
 from ehanet.inference import predict_run
 from ehanet.metrics import score_masks, score_volumes
@@ -68,15 +69,13 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     """Write the maps of a run, their scores and the record; returns the scores, what the choice of score does, and the scores of whole
     volumes (None where every image is a group of its own). All are of the stored maps, so that they can be computed again from them."""
     name, place = f"{row['label']}__seed{row['seed']}", f"{row['label']}/seed{row['seed']}"
-    if row.get("kept"):
-        run = read_record(reports / "runs" / data.name / place / "record.json")
-        found = read_predictions(predictions_path(reports, data.name, row["label"], row["seed"]))
-        if found.run != run["id"] or run["data"]["content"] != data.manifest["content"]:
-            raise ValueError(f"{reports}: the kept predictions of {name} are of another run or of other images than {data.name}; "
-                             "run make paper without KEEP")
-    else:
-        run = read_record(runs / place / "record.json")
-        found = predict_run(runs / place, data)
+    kept = row.get("kept")
+    home = (reports / "runs" / data.name if kept else runs) / place
+    run = read_record(home / "record.json")
+    check_same_images(content_and_split(run["data"], data.name), data.manifest, str(home))
+    found = read_predictions(predictions_path(reports, data.name, row["label"], row["seed"])) if kept else predict_run(home, data)
+    if found.run != run["id"]:
+        raise ValueError(f"{reports}: the kept predictions of {name} are of another run; run make paper without KEEP")
     write_predictions(maps / f"{name}.npz", found)
     stored = read_predictions(maps / f"{name}.npz")
     ids, probabilities = stored.ids, stored.probabilities

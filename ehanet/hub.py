@@ -109,15 +109,16 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
     tested = [_read_scored(Path(path), record) for path in scores]
     names = list(trained_on) or [Path(record["config"]["dataset"]).name]
     manifests = {manifest["name"]: manifest for manifest, _ in tested}
-    before = read_about(find_weights(start)).get("data", []) if (start := record["config"].get("initial_weights")) else []
+    begun = read_about(find_weights(start)) if (start := record["config"].get("initial_weights")) else {}
+    earlier = "; ".join(f"{name}: {text}" for name, text in begun.get("recipe", {}).items())
     data = [_data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])]
     return {
         "run": record["id"],
         "code": {key: record["code"].get(key) for key in ("version", "commit")},
-        "data": data + [one for one in before if one["name"] not in {own["name"] for own in data}],  # what it started from has learned from them, too
+        "data": data + [one for one in begun.get("data", []) if one["name"] not in {own["name"] for own in data}],  # what it started from has learned from them, too
         "scores": [_scores(manifest, frame) for manifest, frame in tested],
         "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
-        "recipe": {**_recipe(record), **recipe},
+        "recipe": {**_recipe(record), **({"Before": earlier} if earlier else {}), **recipe},
     }
 
 
@@ -157,6 +158,8 @@ def _failures(manifest: dict, frame: pd.DataFrame) -> list[str]:
     if missed := int((~labels & predictions).sum()):
         lines.append(f"{title}: nothing found on {missed} of {int((~labels).sum())} images that hold an object.")
     if labels.any():
+        lines.append(f"{title}: mean Dice {frame.loc[~labels, 'dice'].mean():.3f} over the {int((~labels).sum())} images that hold an object; an image without one has Dice 1 where nothing "
+                     "is found.")
         lines.append(f"{title}: something found on {int((labels & ~predictions).sum())} of {int(labels.sum())} images that hold none.")
     return lines
 

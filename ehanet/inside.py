@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from torch import nn
 
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.data import Dataset
-from ehanet.devices import find_device
+from ehanet.devices import device_or_other
 from ehanet.explain import ahfa_gates, efa_gates, grad_cam, layer_shapes, output_maps
 from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record
+from ehanet.reporting.results import TRAINED, beginning
 
 # Of EHANet: output -> the layer that feeds it. The deepest AHFA feeds s1, the shallowest s4 and, with the edge feature, the final output.
 OWN_LAYERS = {"s1": "decoder.0", "s2": "decoder.1", "s3": "decoder.2", "s4": "decoder.3", "final": "decoder.3", "edge": "iem.path1"}
@@ -77,11 +79,13 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
     absent = {label: "its checkpoint is not on this machine" for label in folders if first[label] not in there}
     if not any(row["method"] == "ehanet" for row in there):
         return None
+    records = {row["label"]: read_record(folders[row["label"]] / "record.json") for row in there}
+    trained = [label for label, record in records.items() if beginning(record["encoder"]) == TRAINED]
     models, inputs = {}, []
-    for row in (chosen := choose_rows(there, methods)):
+    for row in (chosen := choose_rows(there, methods, trained)):
         model, config = restore_model(load_checkpoint(folders[row["label"]] / "best.pt"))
-        models[row["label"]] = (row, model.to(find_device(config.device)))
-        inputs.append(read_record(folders[row["label"]] / "record.json")["id"])
+        models[row["label"]] = (row, model.to(device_or_other(config.device)))
+        inputs.append(records[row["label"]]["id"])
     reference, model = models[chosen[0]["label"]]
     dice, tested = _dice_of_outputs(model, data, data.splits["test"][:images])
     place = _median(dice["final"], data.masks[tested].any(axis=(1, 2)), tested)
@@ -94,13 +98,14 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
                   efa_gates(model, image), ahfa_gates(model, image), inputs, absent)
 
 
-def choose_rows(rows: list[dict], methods: int) -> list[dict]:
-    """EHANet, then the other networks in the table's order, each once: the row named like its network, else its first."""
+def choose_rows(rows: list[dict], methods: int, trained: Collection[str] = ()) -> list[dict]:
+    """EHANet, then the other networks in the table's order, each once: the row whose encoder began ``trained`` (labels), else that named like its network,
+    else its first."""
     found: dict[str, dict] = {}
-    for row in rows:
-        if row["method"] not in found or row["label"] == row["method"]:
-            found[row["method"]] = row
-    return [found.pop("ehanet"), *found.values()][:methods]
+    for row in sorted(rows, key=lambda row: (row["label"] not in trained, row["label"] != row["method"])):
+        found.setdefault(row["method"], row)
+    order = dict.fromkeys(row["method"] for row in rows if row["method"] != "ehanet")
+    return [found[method] for method in ("ehanet", *order)][:methods]
 
 
 def deepest_and_last(shapes: dict[str, tuple[int, int]]) -> tuple[str, str]:

@@ -39,12 +39,15 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
         labels: (B, H, W) or (B, 1, H, W), class indices 0 .. C-1.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, labels that are no class.
     """
     labels = labels.squeeze(1) if labels.ndim == 4 else labels
     if probabilities.ndim != 4 or labels.shape != (len(probabilities), *probabilities.shape[2:]):
         raise ValueError(f"lovasz_softmax: expected probabilities (B, C, H, W) and labels (B, H, W) or (B, 1, H, W), "
                          f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}")
+    low, high = torch.stack(labels.aminmax()).tolist()  # waits for a GPU once, as the sorting below does; training does not come here
+    if not 0 <= low <= high < probabilities.shape[1]:
+        raise ValueError(f"lovasz_softmax: labels must be classes from 0 to {probabilities.shape[1] - 1}, found {low} to {high}")
     if probabilities.shape[1] == 2 and _sums_to_one(probabilities.detach()):
         return _lovasz_two_classes(probabilities[:, 1], labels)
     losses = []
@@ -63,8 +66,10 @@ def _lovasz_two_classes(probability: Tensor, labels: Tensor) -> Tensor:
     foreground = labels.flatten() > 0
     errors = (foreground.to(probability.dtype) - probability.flatten()).abs()
     order, ordered = _by_error(errors.detach(), foreground)
-    jaccard = [_jaccard_losses(member, errors.dtype) for member in (~ordered, ordered) if member.any()]
-    return errors @ _scattered(_increments(sum(jaccard) / len(jaccard)), order)
+    members = (~ordered, ordered)
+    weights = torch.stack([member.any() for member in members]).to(errors.dtype)  # an absent class counts nothing; no branch, which a GPU would have to be waited for
+    jaccard = sum(weight * _jaccard_losses(member, errors.dtype) for weight, member in zip(weights, members)) / weights.sum()
+    return errors @ _scattered(_increments(jaccard), order)
 
 
 def _sums_to_one(probabilities: Tensor) -> bool:
@@ -74,15 +79,16 @@ def _sums_to_one(probabilities: Tensor) -> bool:
 def _by_error(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
     """Errors >= 0 and foreground, each (P,) -> their order from the largest error down, (P,), and the foreground in that order.
 
-    On a CPU the numbers themselves are sorted, which NumPy does with vector instructions: error, place and foreground packed into one
-    64-bit key, since non-negative floats are ordered as their bits are.
+    On a CPU the bits of the errors are sorted, 16 at a time, by the radix sort that NumPy has for such numbers: non-negative floats are ordered
+    as their bits are, and a stable sort by the upper half keeps the order by the lower one.
     """
     if errors.device.type != "cpu" or errors.dtype != torch.float32:
         order = torch.sort(errors, descending=True).indices
         return order, foreground[order]
-    keys = ((~errors.view(torch.int32)).long() << 32) | (torch.arange(len(errors)) << 1) | foreground
-    keys = torch.from_numpy(np.sort(keys.numpy())) & 0xFFFFFFFF
-    return keys >> 1, (keys & 1).bool()
+    bits = (~errors.view(torch.int32)).numpy().view(np.uint32)
+    order = np.argsort(bits.astype(np.uint16), kind="stable")
+    order = torch.from_numpy(order[np.argsort((bits >> 16).astype(np.uint16)[order], kind="stable")])
+    return order, foreground[order]
 
 
 def _jaccard_losses(foreground: Tensor, dtype: torch.dtype) -> Tensor:
@@ -103,12 +109,14 @@ def _scattered(ordered: Tensor, order: Tensor) -> Tensor:
     return torch.empty_like(ordered).scatter_(0, order, ordered)
 
 
-def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
+def dice_bce(logits: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     """0.5 BCE(logits, y) + 0.5 (1 - (2 sum(p y) + 1) / (sum p + sum y + 1)), p = sigmoid(logits).
 
     Args:
         logits: (B, 1, H, W).
         mask: (B, 1, H, W), 0 or 1.
+        per_image: the Dice part of each image, then their mean, so that a small object weighs as much as a large one, as in the
+            score. Else its sums go over the whole batch, as released.
 
     Raises:
         ValueError: different shapes.
@@ -116,12 +124,13 @@ def dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     if logits.shape != mask.shape:
         raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
     mask = mask.to(logits.dtype)
-    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask)
+    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask, per_image)
 
 
-def _dice_loss(probability: Tensor, mask: Tensor) -> Tensor:
-    """1 - (2 sum(p y) + 1) / (sum p + sum y + 1), sums over the whole batch."""
-    return 1 - (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)
+def _dice_loss(probability: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
+    """1 - (2 sum(p y) + 1) / (sum p + sum y + 1), sums over the whole batch, or over each image and then the mean."""
+    over = (1, 2, 3) if per_image else (0, 1, 2, 3)
+    return (1 - (2 * (probability * mask).sum(over) + 1) / (probability.sum(over) + mask.sum(over) + 1)).mean()
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -184,16 +193,17 @@ class EHANetLoss:
     Args:
         edge_loss: "lovasz" as released; "bce" or "dice" for the ablation.
         deep_supervision: False scores the final logit alone, so the side heads learn nothing.
+        per_image: see ``dice_bce``; of the region terms.
     """
 
-    def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True):
+    def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True, per_image: bool = False):
         if edge_loss not in EDGE_LOSSES:
             raise ValueError(f"edge_loss: {edge_loss!r} is none of {', '.join(EDGE_LOSSES)}")
-        self.edge_loss, self.deep_supervision = EDGE_LOSSES[edge_loss], deep_supervision
+        self.edge_loss, self.deep_supervision, self.per_image = EDGE_LOSSES[edge_loss], deep_supervision, per_image
 
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
         sides = output.sides if self.deep_supervision else []
-        regions = [dice_bce(_full_precision(logits), mask) for logits in (*sides, output.logits)]
+        regions = [dice_bce(_full_precision(logits), mask, self.per_image) for logits in (*sides, output.logits)]
         total = torch.stack(regions).sum()
         if output.edge_logits is None:
             return LossTerms(total, None, regions)

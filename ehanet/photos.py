@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import glob
-import io
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from ehanet.data.images import FORMATS, decode_image
+from ehanet.data.images import decode_image, read_header
 from ehanet.data.importers import IMAGE_SUFFIXES, natural_key
 
-# EXIF orientation -> how the stored array is turned upright (CIPA DC-008, tag 274); 1 is upright.
+# EXIF orientation -> how the stored array is turned upright.
 _UPRIGHT = {
     2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1),
     7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: np.rot90,
@@ -37,23 +35,12 @@ def read_photo(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"image {path} not found") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    frames, orientation = _header(data)
-    if frames > 1:
-        raise ValueError(f"{path}: holds {frames} images (an animation or several pages); save the one you mean as PNG or JPEG")
+    header = read_header(data, str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Pillow's remark on palettes with transparency: alpha is passed over anyway
         array = decode_image(data, str(path))
-    return np.ascontiguousarray(_UPRIGHT[orientation](array)) if orientation in _UPRIGHT else array
-
-
-def _header(data: bytes) -> tuple[int, int]:
-    """Number of images in the file and EXIF orientation; what cannot be read is left for the decoder to name."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with its previews
-            return frames, image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # on damaged bytes Pillow's readers raise anything
-        return 1, 1
+    turn = None if header.format == "TIFF" else _UPRIGHT.get(header.orientation)  # Pillow turns a TIFF while it decodes it
+    return np.ascontiguousarray(turn(array)) if turn else array
 
 
 def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tuple[list[tuple[Path, Path]], list[str]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -90,8 +91,8 @@ def load_plugin(path: str | None) -> None:
 
 def _find(path: str | Path) -> Path:
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"plugin {path} not found; give the path of the Python file that registers your method")
+    if not os.path.isfile(file):  # False, where Path.is_file raises, for a name longer than a file's can be
+        raise FileNotFoundError(f"plugins: {path} not found; give the path of the Python file that registers your method")
     return file
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import yaml
 
 from ehanet.config import RunConfig, find_weights
-from ehanet.data.archives import archive_stem
 from ehanet.data.dataset import list_datasets
+from ehanet.data.sources import own_name
 from ehanet.fingerprint import digest, method_modules
 from ehanet.plugins import plugin_methods
 
 PER_RUN = ("method", "plugin", "dataset", "label", "seed")
 SETTINGS = [field.name for field in fields(RunConfig) if field.name not in PER_RUN]
 KEYS = ["title", "datasets", "methods", "plugins", "seeds", "studies", *SETTINGS]
-METHOD_KEYS = ["name", "label", "datasets", *SETTINGS]
+METHOD_KEYS = ["name", "label", "datasets", *(key for key in SETTINGS if key != "size")]  # one data set of one size for all rows of a table
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MAX_BYTES = 100_000  # of a profile: a larger file is none
 
@@ -62,6 +62,7 @@ class Profile:
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
         studies: further looks, name -> (its data sets, its parameters).
         settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
+        overridden: whether the file's settings were changed by overrides.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Profile:
     studies: dict[str, tuple[list[str], dict]]
     settings: dict
     weights: Path | None
+    overridden: bool = False
 
     @property
     def size(self) -> int:
@@ -98,17 +100,17 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
     if not path.is_file() or not LABEL.fullmatch(name):
         known = ", ".join(sorted(found.stem for found in Path(folder).glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"profile {name!r} not found; there are: {known}")
-    settings = _parse(path)
-    changes = parse_overrides(overrides)
-    settings |= changes
+    written, changes = _parse(path), parse_overrides(overrides)
+    settings = written | changes
     try:
         _check(settings)
-        runs, absent = _resolve(settings, Path(weights) if weights else None)
-        studies = _studies(settings.get("studies", []), settings["datasets"])
+        places = {*list_datasets(), *settings["datasets"], *written.get("datasets", [])}  # those that an override leaves out keep their rows and studies right
+        runs, absent = _resolve(settings, Path(weights) if weights else None, places)
+        studies = _studies(settings.get("studies", []), settings["datasets"], places)
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
-                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
+                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None, bool(changes))
 
 
 def parse_overrides(text: str) -> dict:
@@ -133,7 +135,7 @@ def parse_overrides(text: str) -> dict:
 
 def dataset_key(dataset: str) -> str:
     """A data set's name as part of file names; a folder or archive of the user's own goes by the last part of its path."""
-    key = archive_stem(Path(dataset))
+    key = dataset and own_name(dataset)  # an empty name would be the folder we are in
     if not LABEL.fullmatch(key):
         raise ValueError(f"datasets: {dataset!r} cannot name files; use letters, digits, '.', '_', '+' and '-'")
     return key
@@ -173,7 +175,8 @@ def _known(key, known: list[str], where: str) -> None:
 
 def _check(settings: dict) -> None:
     for key in ("datasets", "methods", "seeds"):
-        if not isinstance(settings.get(key), list) or not settings[key]:
+        studied = key == "methods" and settings.get("studies")  # of the images alone
+        if not isinstance(settings.get(key), list) or not (settings[key] or studied):
             raise ValueError(f"{key}: expected a list with at least one entry, got {settings.get(key)!r}")
     for key, kind in (("datasets", str), ("seeds", int)):
         if any(not isinstance(value, kind) or isinstance(value, bool) for value in settings[key]):
@@ -181,7 +184,7 @@ def _check(settings: dict) -> None:
         if len(set(settings[key])) < len(settings[key]):
             raise ValueError(f"{key}: {settings[key]!r} names something twice")
     plugins = settings.get("plugins", [])
-    if not isinstance(plugins, list) or any(not isinstance(path, str) for path in plugins):
+    if not isinstance(plugins, list) or any(not isinstance(path, str) or not path.isprintable() for path in plugins):
         raise ValueError(f"plugins: expected a list of Python files, got {plugins!r}")
     if not isinstance(settings.get("title", ""), str) or not settings.get("title", "").isprintable():
         raise ValueError(f"title: expected one line of text, got {settings['title']!r}")
@@ -195,14 +198,14 @@ def _check(settings: dict) -> None:
         raise ValueError(f"datasets: two folders share one name in {settings['datasets']!r}; rename one")
 
 
-def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], list[Absent]]:
+def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[list[RunConfig], list[Absent]]:
     common = {key: settings[key] for key in SETTINGS if key in settings}
     plugins = plugin_methods(settings.get("plugins", []))
     known = sorted({*plugins, *(name for names in method_modules().values() for name in names)})
     runs, absent, taken = [], [], set()
-    entries = [_entry(entry, settings["datasets"], known) for entry in settings["methods"]]
+    entries = [_entry(entry, settings["datasets"], known, places) for entry in settings["methods"]]
     listed = {method for method, *_ in entries}
-    entries += [_entry(method, settings["datasets"], known) for method in plugins if method not in listed]
+    entries += [_entry(method, settings["datasets"], known, places) for method in plugins if method not in listed]
     for dataset in settings["datasets"]:
         for method, label, datasets, own in entries:
             if dataset not in datasets:
@@ -210,7 +213,7 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
             if (dataset, label) in taken:
                 raise ValueError(f"methods: label {label!r} is used twice on {dataset}; give one of them another label")
             taken.add((dataset, label))
-            values = {**common, **own}
+            values = {**common, **({"pretrained": False} if own.get("encoder_weights") else {}), **own}  # a row's own file comes before timm's weights
             configs = [RunConfig.from_dict({**values, "method": method, "plugin": plugins.get(method), "label": label, "dataset": dataset, "seed": seed})
                        for seed in settings["seeds"]]
             missing = [file for file in (values.get("encoder_weights"), values.get("initial_weights")) if file and not _is_there(file, weights)]
@@ -221,7 +224,7 @@ def _resolve(settings: dict, weights: Path | None) -> tuple[list[RunConfig], lis
     return runs, absent
 
 
-def _studies(studies, datasets: list[str]) -> dict[str, tuple[list[str], dict]]:
+def _studies(studies, datasets: list[str], places: set[str]) -> dict[str, tuple[list[str], dict]]:
     """``[edges]``, ``{edges: [phantom-polyp]}`` or ``{edges: {datasets: [phantom-polyp], images: 8}}`` -> data sets and parameters."""
     if isinstance(studies, list) and all(isinstance(name, str) for name in studies):
         studies = {study: datasets for study in studies}
@@ -230,14 +233,21 @@ def _studies(studies, datasets: list[str]) -> dict[str, tuple[list[str], dict]]:
     found = {}
     for name, value in studies.items():
         own = dict(value) if isinstance(value, dict) else {"datasets": value}
-        wanted = own.pop("datasets", datasets)
-        if not isinstance(wanted, list):
-            raise ValueError(f"studies: {name!r}: datasets: expected a list, got {wanted!r}")
-        found[name] = (wanted, own)
+        found[name] = (_wanted(f"studies: {name!r}", own.pop("datasets", datasets), places), own)
     return found
 
 
-def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list[str], dict]:
+def _wanted(owner: str, names, places: set[str]) -> list[str]:
+    """The data sets that a method or a study names; a misspelt one would leave it out without a word."""
+    if not isinstance(names, list):
+        raise ValueError(f"{owner}: datasets: expected a list, got {names!r}")
+    for name in names:
+        if not isinstance(name, str) or name not in places:
+            raise ValueError(f"{owner}: datasets: unknown data set {name!r}; known: {', '.join(sorted(places))}")
+    return names
+
+
+def _entry(entry, datasets: list[str], known: list[str], places: set[str]) -> tuple[str, str, list[str], dict]:
     """A method's line of the profile -> (method, label, its data sets, its own settings)."""
     entry = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
@@ -249,9 +259,7 @@ def _entry(entry, datasets: list[str], known: list[str]) -> tuple[str, str, list
     label = entry.get("label", entry["name"])
     if not isinstance(label, str) or not LABEL.fullmatch(label):
         raise ValueError(f"methods: label {label!r} names files; use letters, digits, '.', '_', '+' and '-'")
-    wanted = entry.get("datasets", datasets)
-    if not isinstance(wanted, list):
-        raise ValueError(f"methods: {label}: datasets: expected a list, got {wanted!r}")
+    wanted = _wanted(f"methods: {label}", entry.get("datasets", datasets), places)
     return entry["name"], label, wanted, {key: entry[key] for key in SETTINGS if key in entry}
 
 
@@ -265,6 +273,7 @@ def _is_there(file: str, weights: Path | None) -> bool:
 def _suffix(changes: dict) -> str:
     """"-epochs-3" for the folder's name, so that no override writes over another configuration's results."""
     text = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(f"{key} {changes[key]}" for key in sorted(changes))).strip("-.").lower()
-    if len(text) > 48:
+    plain = all(re.fullmatch(r"[a-z0-9.]+|True|False|None", str(value)) for value in changes.values())  # other values may share their letters
+    if len(text) > 48 or not plain:
         text = f"{text[:40].strip('-.')}-{digest(changes)[:6]}"
     return f"-{text}" if text else ""

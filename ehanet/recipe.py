@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -40,15 +39,21 @@ def learning_rate_factor(schedule: str, progress: float) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What :class:`AveragedModel` does with an average, the new value and the number of steps before."""
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, steps: int) -> None:
+    """Move an average of weights and batch statistics towards the network's after a step; counters are copied.
 
-    def update(average: Tensor, value: Tensor, steps: Tensor) -> Tensor:
-        if not average.is_floating_point():
-            return value
-        return torch.lerp(average, value, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+    average <- d average + (1 - d) value, d = min(decay, (1 + steps) / (10 + steps)), so that the start is forgotten soon; the first step copies.
+    ``torch.optim.swa_utils`` does the like, but waits for a GPU twice a step.
 
-    return update
+    Args:
+        steps: how many steps there were before this one.
+    """
+    weight = 1 - min(decay, (1 + steps) / (10 + steps)) if steps else 1.0
+    pairs = [pair for kind in (nn.Module.parameters, nn.Module.buffers) for pair in zip(kind(average), kind(model))]
+    for floating, change in ((True, lambda old, new: torch._foreach_lerp_(old, new, weight)), (False, torch._foreach_copy_)):
+        if chosen := [pair for pair in pairs if pair[0].is_floating_point() == floating]:
+            change(*map(list, zip(*chosen)))
 
 
 def check_same_split(about: dict, manifest: dict, file: str) -> None:

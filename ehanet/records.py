@@ -74,14 +74,16 @@ def read_beside(table: str | Path) -> dict:
 
 
 def _commit() -> dict:
-    """The checkout's commit and whether the package differed from it; None outside a git checkout."""
+    """The checkout's commit and whether the package differed from it; outside a checkout the commit that ``git archive`` (and so a download of the
+    sources as an archive) writes into commit.txt, else None."""
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", Path(__file__).parent, *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
         return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "--", ".").strip())}
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+        commit = (Path(__file__).parent / "commit.txt").read_text().strip()
+        return {"commit": None if commit.startswith("$") else commit, "dirty": None}
 
 
 def _libraries() -> dict[str, str]:

@@ -13,13 +13,13 @@ import math
 import os
 import time
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ehanet.checkpoints import load_best, load_checkpoint, save_checkpoint
@@ -28,15 +28,17 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
-from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, out_of_memory, peak_memory
+from ehanet.data.splits import check_same_images, content_and_split
+from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, on_device, out_of_memory, peak_memory, place, take
 from ehanet.files import file_sha256, sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
+from ehanet.graphs import recorded
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.models.flips import mean_prediction
 from ehanet.models.pretrained import fill_weights
 from ehanet.plugins import load_plugin, plugin_hashes
-from ehanet.recipe import batches, check_same_split, freeze, learning_rate_factor, moving_average
+from ehanet.recipe import batches, check_same_split, freeze, learning_rate_factor, update_average
 from ehanet.records import read_record, write_record
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
@@ -64,6 +66,7 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         record = read_record(run_dir / "record.json")
         _same_configuration(config, record["config"], run_dir)
         if _is_sound(run_dir):
+            check_same_images(content_and_split(record["data"]), load_dataset(config.dataset, root=root, size=config.size).manifest, str(run_dir))
             return record
         _start_anew(run_dir)
     started = time.time()
@@ -101,15 +104,17 @@ class Trainer:
         if config.initial_weights:
             self._start_from(find_weights(config.initial_weights))
         self.frozen = freeze(self.encoder, config.freeze_encoder, self.initialisation)
-        self.model.to(self.device, memory_format=torch.channels_last)
+        place(self.model, self.device, self.dtype)
         self.forward = torch.compile(self.model) if config.compile else self.model
-        self.average = AveragedModel(self.model, avg_fn=moving_average(config.ema), use_buffers=True) if config.ema else None
+        self.average = deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.loss = build_loss(config.method, **config.loss_options)
         self.augment = Augmentation(config.augmentation)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = optimizer(trained, lr=config.learning_rate, weight_decay=config.weight_decay,
+        self.optimizer = optimizer(self.trained, lr=config.learning_rate, weight_decay=config.weight_decay,
                                    fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
+        self.gradients = self._gradients if config.deterministic else recorded(self._gradients, self.device)
+        self.pictures = on_device(dataset.images, self.device), on_device(dataset.masks, self.device)
         total = self.total_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
         self.epoch, self.history, self.best = 0, [], None
@@ -117,11 +122,6 @@ class Trainer:
     def _start_from(self, file: Path) -> None:
         check_same_split(fill_weights(self.model, file), self.dataset.manifest, file.name)
         self.initialisation, self.initial_sha256 = f"whole network from {file.name}", file_sha256(file)
-
-    @property
-    def images(self) -> list[str]:
-        """Hashes of the images and of their split."""
-        return [self.dataset.manifest["content"], self.dataset.manifest["split"]["sha256"]]
 
     @property
     def total_steps(self) -> int:
@@ -147,8 +147,7 @@ class Trainer:
             return
         state = load_checkpoint(last)
         _same_configuration(self.config, state["config"], self.run_dir)
-        if state.get("data", self.images) != self.images:
-            raise ValueError(f"{self.run_dir} holds a run on other images or another split of {self.dataset.name}; choose another folder or remove it")
+        check_same_images(state.get("data"), self.dataset.manifest, str(self.run_dir))
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -165,7 +164,7 @@ class Trainer:
         torch.manual_seed(int(random[2]))  # dropout
         self.model.train()
         try:
-            losses = [self.step(self.batch(indices, generator), indices) for indices in batches(order, self.config.batch_size)]
+            losses = self._train(batches(order, self.config.batch_size), generator)
             val_loss, val_dice = self._validate()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -194,20 +193,40 @@ class Trainer:
         # the released loop augments image and mask, never the edge file
         return images, masks, self._edge_labels(original if "edges-unaugmented" in self.config.defects else masks)
 
-    def step(self, batch: tuple[Tensor, Tensor, Tensor], indices: np.ndarray) -> float:
-        """One optimizer step on what :meth:`batch` gave for ``indices``; returns the loss."""
-        images, masks, edges = batch
+    def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """One optimizer step on what :meth:`batch` gave; returns the loss, a tensor of no dimension on the device."""
+        loss, *gradients = self.gradients(*batch)
+        for parameter, gradient in zip(self.trained, gradients):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            update_average(self.average, self.model, self.config.ema, self.schedule.last_epoch - 1)
+        return loss.clone()
+
+    def _gradients(self, images: Tensor, masks: Tensor, edges: Tensor) -> list[Tensor | None]:
+        """The loss and its gradients with respect to ``self.trained``."""
+        self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(self._predict(images), masks, edges).total
+        loss.backward()
+        return [loss.detach(), *(parameter.grad for parameter in self.trained)]
+
+    def _train(self, parts: list[np.ndarray], generator: torch.Generator) -> list[float]:
+        """A step on each batch; returns the losses. Each is read when the next step is on its way, so that a GPU never waits for Python."""
+        losses, before = [], None
+        for indices in parts:
+            loss = self.step(self.batch(indices, generator))
+            if before:
+                losses.append(self._finite(*before))
+            before = indices, loss
+        losses.append(self._finite(*before))
+        return losses
+
+    def _finite(self, indices: np.ndarray, loss: Tensor) -> float:
         value = loss.item()
         if not math.isfinite(value):
             ids = ", ".join(self.dataset.ids[index] for index in indices)
             raise ValueError(f"loss is {value} in epoch {self.epoch + 1} on images {ids}; {ADVICE}")
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
         return value
 
     def _edge_labels(self, masks: Tensor) -> Tensor:
@@ -222,7 +241,7 @@ class Trainer:
     def _validate(self) -> tuple[float, float]:
         """Mean loss over batches, and mean per-image Dice, of the validation split."""
         self.model.eval()
-        averaged = self.average and self.average.module.eval()
+        averaged = self.average and self.average.eval()
         losses, dice, weights = [], [], []
         indices = self.dataset.splits["val"]
         for start in range(0, len(indices), 2 * self.config.batch_size):
@@ -239,15 +258,13 @@ class Trainer:
 
     def _load(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """uint8 images and masks of these indices -> float (B, 3, H, W) in [0, 1] and (B, 1, H, W) on the device."""
-        indices = np.asarray(indices)
-        images = torch.from_numpy(np.ascontiguousarray(self.dataset.images[indices])).to(self.device)
-        masks = torch.from_numpy(np.ascontiguousarray(self.dataset.masks[indices])).to(self.device)
+        images, masks = (take(array, np.asarray(indices), self.device) for array in self.pictures)
         return images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float()
 
     def _state(self, optimizer: bool) -> dict:
-        kept = self.model if optimizer or self.average is None else self.average.module
+        kept = self.model if optimizer or self.average is None else self.average
         state = {"model": kept.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
-                 "encoder": getattr(self.encoder, "name", None), "data": self.images}
+                 "encoder": getattr(self.encoder, "name", None), "data": content_and_split(self.dataset.manifest)}
         if optimizer and self.average is not None:
             state["average"] = self.average.state_dict()
         if optimizer:

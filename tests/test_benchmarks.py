@@ -40,10 +40,10 @@ class Never:
 
 
 def test_the_baseline_reads_the_files_that_the_package_reads(tmp_path):
-    files = training.write_files(tmp_path / "data")
+    files = training.write_files(tmp_path / "data", training.COUNT["cpu"])
     dataset = load_dataset(tmp_path / "data", size=64)
     images, masks, edges = released.load(files[:3], 64, Never())
-    assert len(dataset.ids) == training.COUNT and images.shape == (3, 3, 64, 64) and edges.unique().tolist() in ([0.0], [0.0, 1.0])
+    assert len(dataset.ids) == training.COUNT["cpu"] and images.shape == (3, 3, 64, 64) and edges.unique().tolist() in ([0.0], [0.0, 1.0])
     ours = torch.from_numpy(np.array(dataset.masks[:3]))[:, None].float()
     assert ((masks > 0.5).float() - ours).abs().mean() < 0.01
 
@@ -103,7 +103,7 @@ def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
 def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
     module = import_module(f"benchmarks.{group}")
     monkeypatch.setattr(timing.Apart, "__new__", lambda cls, device, prepare, *arguments: nullcontext(prepare(*arguments)))  # ten starts of torch take a minute
-    for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": 20}.items():
+    for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": {"cpu": 20}}.items():
         monkeypatch.setattr(module, name, value, raising=False)
     rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
     assert len({row.what for row in rows}) == len(rows) >= 2

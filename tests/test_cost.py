@@ -12,6 +12,7 @@ from ehanet.cost import _rate, _rates, count_costs, count_gmac, measure_costs, u
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput
 from ehanet.reporting import cost_report
+from ehanet.reporting.costs import _two_digits
 from ehanet.reporting.tables import read_table
 
 
@@ -46,6 +47,10 @@ def test_a_weights_file_decides_the_layout_that_is_counted(tmp_path, monkeypatch
                          RunConfig(label="lost", encoder="mobilenetv1_100", encoder_weights="lost.pt")])
     assert found["given"] == found["keras"] and found["given"]["parameters"] == 3_451_361 < found["timm"]["parameters"]
     assert "lost" not in found, "without its file nobody knows which layout it has"
+
+
+def test_rates_are_printed_as_far_as_they_repeat():
+    assert [_two_digits(rate) for rate in (27.04, 5.86, 431.2, 0.123, 9.96, 8.04)] == ["27", "5.9", "430", "0.12", "10.0", "8.0"]
 
 
 def test_predictions_over_flips_cost_four(monkeypatch):
@@ -83,5 +88,7 @@ def test_every_method_has_its_row(tmp_path):
     assert {row["label"]: row["mark"] for row in table.rows} == {
         "ehanet": "phantom data", "deadly": measured[1]["reason"], "lanet": "not measured", "pranet": "not available: no weights",
         "lw-mhfi-net": "not available: no public code or description found"}
+    assert len(table.rows[0]["rate_1"].replace(".", "").strip("0")) <= 2 and "two digits" in " ".join(table.notes)
+    assert "frozen or not" in table.notes[0], "the network's count, whatever a run freezes or leaves unsupervised"
     assert table.rows[0]["millions"] == "5.88" and measured[0]["device"] in table.caption and table.rows[0]["device"] == measured[0]["device"]
     assert (reports / "figures" / "cost_phantom-polyp.pdf").is_file()

@@ -231,6 +231,14 @@ def test_a_data_set_is_fetched_imported_and_described(server, tmp_path, fresh_ca
     assert len(server["requests"]) == 1
     assert main(["kvasir-seg", "--download", "--size", "16", "--root", str(tmp_path / "elsewhere")]) == 0
     assert names(tmp_path / "elsewhere") == ["kvasir-seg.zip"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # where a ~ that stays as it is would become a folder
+    assert main(["kvasir-seg", "--download", "--size", "16", "--root", "~/home"]) == 0
+    assert names(tmp_path / "home") == ["kvasir-seg.zip"] and not (tmp_path / "~").exists()
+    capsys.readouterr()
+    assert main(["--source", "~/home", "--size", "16"]) == 0
+    assert "lgg: not in" in (said := capsys.readouterr().out) and "kvasir-seg: not" not in said
+    assert main(["--source", "~nobody-of-that-name"]) == 1
 
 
 def test_the_front_reports_errors_in_one_line_each(tmp_path, fresh_cache, capsys):

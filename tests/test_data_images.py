@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ehanet.data.images import decode_image, decode_mask, decode_own_mask, squash_image, squash_mask
+from ehanet.data.images import decode_image, decode_mask, decode_own_image, decode_own_mask, squash_image, squash_mask
 
 
 def brute_force_average(mask: np.ndarray, size: int) -> np.ndarray:
@@ -119,9 +119,15 @@ def test_published_jpeg_masks_are_cut_at_127():
 MASK = disc(5)
 
 
+def coloured(palette, indices=MASK):
+    """A palette image with index 1 where ``indices`` are set."""
+    image = Image.fromarray(indices.astype(np.uint8)).convert("P")
+    image.putpalette(palette)
+    return image
+
+
 def own_mask_variants():
-    palette = Image.fromarray(MASK.astype(np.uint8)).convert("P")
-    palette.putpalette([0, 0, 0, 128, 0, 0])
+    palette = coloured([0, 0, 0, 128, 0, 0])
     soft = MASK * np.uint8(255)
     soft[0, 0] = 60  # a soft edge
     red = np.zeros((*MASK.shape, 3), np.uint8)
@@ -138,6 +144,13 @@ def own_mask_variants():
         "red on black": (red, "PNG"),
         "RGBA": (np.dstack([np.repeat(MASK[..., None] * np.uint8(255), 3, axis=2), np.full(MASK.shape, 255, np.uint8)]), "PNG"),
         "palette": (palette, "PNG"),
+        "black and white palette": (coloured([0, 0, 0, 255, 255, 255]), "PNG"),
+        "white first": (coloured([255, 255, 255, 0, 0, 0], ~MASK), "PNG"),
+        "white first, BMP": (coloured([255, 255, 255, 0, 0, 0], ~MASK), "BMP"),
+        "dark grey and white": (coloured([10, 10, 10, 255, 255, 255]), "PNG"),
+        "all black palette": (coloured([0, 0, 0, 0, 0, 0]), "PNG"),
+        "quantized": (Image.fromarray(MASK * np.uint8(255)).quantize(2), "PNG"),
+        "white for the background colour": (coloured([255, 255, 255, 0, 0, 255]), "PNG"),
         "one bit": (Image.fromarray(MASK), "PNG"),
     }
 
@@ -163,3 +176,44 @@ def test_a_label_map_of_several_classes_is_refused():
     labels = np.arange(4, dtype=np.uint8).repeat(4).reshape(4, 4)
     with pytest.raises(ValueError, match=r"m\.png: the mask holds the values 0, 1, 2, 3"):
         decode_own_mask(encoded(labels, "PNG"), "m.png")
+
+
+@pytest.mark.parametrize(("palette", "expected"), [([0, 0, 0], False), ([255, 255, 255], True), ([0, 0, 0, 128, 0, 0], False)])
+def test_a_palette_mask_of_one_index_is_empty_or_full_by_its_grey(palette, expected):
+    data = io.BytesIO()
+    coloured(palette, np.zeros((4, 4), bool)).save(data, "PNG")
+    assert (decode_own_mask(data.getvalue(), "m.png") == expected).all()
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "orientation"), [("JPEG", 6), ("PNG", 3), ("TIFF", 8), ("WEBP", 2), ("JPEG", 5)])
+def test_an_own_file_that_a_viewer_turns_is_refused_and_a_published_one_is_read_as_stored(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(picture(0), kind, exif=exif)
+    for decode in (decode_own_image, decode_own_mask):
+        with pytest.raises(ValueError, match=rf"^a\.x: stored turned or mirrored \(EXIF orientation {orientation}\), .*; save it upright$"):
+            decode(data, "a.x")
+    if kind != "TIFF":  # Pillow itself turns a TIFF
+        np.testing.assert_array_equal(decode_image(data, "a.x"), decode_image(saved(picture(0), kind), "a.x"))
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_an_orientation_that_turns_nothing_is_no_hindrance(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode_own_image(saved(picture(0), "PNG", exif=exif), "a.png"), picture(0))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
+def test_an_own_file_of_several_pages_is_refused(kind):
+    page = disc(0).astype(np.uint8) * 255
+    pages = saved(page, kind, save_all=True, append_images=[Image.fromarray(255 - page), Image.fromarray(page // 2)])
+    for decode in (decode_own_image, decode_own_mask):
+        with pytest.raises(ValueError, match=r"^a\.x: holds 3 images \(an animation or several pages\); save the one you mean as PNG or JPEG$"):
+            decode(pages, "a.x")

@@ -10,10 +10,13 @@ import pytest
 from archives import CLUTTER, disc, dsb2018, dsb_id, encoded, isic2018, kaggle_lgg, kvasir, lgg, make_folder, make_tar, make_zip, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ehanet.data import load_dataset
 from ehanet.data.archives import Member, Source
 from ehanet.data.importers import IMPORTERS, find_samples, natural_key
+from ehanet.profiles import dataset_key
+from workflow.plan import source_files
 
 IDS = [f"cju{number}" for number in (1, 2, 9, 10, 11, 30)]
 LAYOUTS = {
@@ -144,11 +147,7 @@ BAD = {
     "mask without image": (lambda f: f.pop("Kvasir-SEG/images/cju2.jpg"), r"Kvasir-SEG/masks/cju2\.jpg is a mask without an image"),
     "mask of another size": (
         lambda f: f.update({"Kvasir-SEG/masks/cju9.jpg": encoded(disc(0, 44, 32), "JPEG")}),
-        r"masks/cju9\.jpg: the mask is 44 x 32 pixels, its image 40 x 32",
-    ),
-    "image on its side": (
-        lambda f: f.update({"Kvasir-SEG/masks/cju9.jpg": encoded(disc(0, 32, 40), "JPEG")}),
-        r"masks/cju9\.jpg: the mask is 32 x 40 pixels, its image 40 x 32; the image may be stored on its side \(EXIF\): save it upright",
+        r"masks/cju9\.jpg: the mask is 44 x 32 pixels, its image 40 x 32; export one of them again",
     ),
     "corrupt JPEG": (
         lambda f: f.update({"Kvasir-SEG/images/cju9.jpg": f["Kvasir-SEG/images/cju9.jpg"][:-300]}),
@@ -210,6 +209,48 @@ def test_own_folder_and_its_archive(tmp_path, fresh_cache):
     packed = make_zip(tmp_path / "polyps.zip", {f"top/{name}": value for name, value in own_files(suffixes=(".jpg", ".png")).items()})
     assert load_dataset(str(packed), size=32).manifest["content"] == data.manifest["content"]
     assert load_dataset("polyps", root=tmp_path, size=32).manifest["content"] == data.manifest["content"]
+
+
+def test_a_link_is_a_data_set_of_its_own_name_everywhere(tmp_path, fresh_cache, monkeypatch):
+    folder = make_folder(tmp_path / "real" / "folder", own_files())
+    packed = make_zip(tmp_path / "real" / "packed.zip", own_files())
+    links = [tmp_path / "links" / name for name in ("mine", "mine.zip")]
+    links[0].parent.mkdir()
+    for link, target in zip(links, (folder, packed)):
+        link.symlink_to(target)
+        data = load_dataset(link, size=32)
+        assert data.name == dataset_key(str(link)) == "mine" and data.manifest["sources"][0]["file"] == link.name
+    (tmp_path / "links" / "mine.split.csv").write_text("name,split\n" + "".join(f"case {seed}.png,{part}\n" for seed, part in enumerate(["train"] * 3 + ["val", "test"])))
+    assert load_dataset(links[0], size=32).manifest["split"]["source"] == "mine.split.csv"
+    assert source_files(str(links[0]), None)[1]["file"] == "mine.split.csv"
+    monkeypatch.chdir(folder / "images")
+    for name, found in ((".", "images"), ("..", "folder")):
+        assert dataset_key(name) == found
+    assert load_dataset("..", size=32).name == "folder"
+
+
+def test_a_turned_or_many_paged_file_is_refused_in_an_own_folder_alone(tmp_path, fresh_cache):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pages = encoded(picture(2), "TIFF", save_all=True, append_images=[Image.fromarray(picture(3))])
+    turned = encoded(picture(1), "JPEG", exif=exif)
+    files = {name: data for name, data in own_files().items() if name != "images/case 1.png"}
+    with pytest.raises(ValueError, match=r"turned: images/case 1\.jpg: stored turned or mirrored \(EXIF orientation 3\)"):
+        load_dataset(make_folder(tmp_path / "turned", files | {"images/case 1.jpg": turned}), size=32)
+    with pytest.raises(ValueError, match=r"pages: images/case 1\.tif: holds 2 images"):
+        load_dataset(make_folder(tmp_path / "pages", files | {"images/case 1.tif": pages}), size=32)
+    files = dict(LAYOUTS["kvasir-seg"]["kvasir-seg.zip"])
+    files["Kvasir-SEG/images/cju2.jpg"] = turned
+    assert len(load_dataset("kvasir-seg", root=root_of(tmp_path / "root", {"kvasir-seg.zip": files}), size=32).ids) == len(IDS)
+
+
+def test_images_in_subfolders_are_counted_in_a_warning(tmp_path, fresh_cache):
+    deeper = {name.replace("/", "/ward 2/"): data for name, data in own_files(2).items()} | {"masks/a/b/x.png": b"", "images/a/notes.txt": b""}
+    data = load_dataset(make_folder(tmp_path / "wards", own_files() | deeper | {"extra/y.png": b""}), size=32)
+    assert len(data.ids) == 5
+    assert data.manifest["warnings"] == ["5 files in images/ward 2 and 2 more were passed over; put them into images/ and masks/ themselves"]
+    with pytest.raises(ValueError, match="holds no images of deep; deep has the layout images/ and masks/ with files of the same stems, none in subfolders"):
+        load_dataset(make_folder(tmp_path / "deep", deeper), size=32)
 
 
 def test_own_folder_errors(tmp_path, fresh_cache):

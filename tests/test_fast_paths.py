@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import released
 from ehanet import load_run, predict
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
-from ehanet.devices import compute_dtype, find_device
+from ehanet.devices import compute_dtype, find_device, place
 from ehanet.losses import EDGE_LOSSES
 from ehanet.metrics import score_masks
 from ehanet.training import fit
@@ -83,3 +84,18 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     kept, given_back = (int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True, env=small_pages).stdout)
                         for way in ("keep", "no"))
     assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
+
+
+@pytest.mark.parametrize("channels, groups", [(24, 1), (24, 24), (32, 32), (32, 1)])
+def test_dilated_convolutions_are_trained_as_in_full_precision(channels, groups):
+    layer = nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=groups).to(memory_format=torch.channels_last)
+    images = torch.randn(4, channels, 32, 32).contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(4, channels, 32, 32)
+    exact, = torch.autograd.grad(layer(images), layer.weight, upstream)
+    place(layer, torch.device("cpu"), torch.bfloat16)
+    for _ in range(3):
+        [torch.full((size,), float("nan")) for size in 4 ** np.arange(6, 12)]  # freed at once: what is read unwritten shows
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(images)
+        gradient, = torch.autograd.grad(found, layer.weight, upstream.to(found.dtype))
+        torch.testing.assert_close(gradient, exact, rtol=0.02, atol=0.02 * float(exact.abs().max()))

@@ -22,6 +22,7 @@ from ehanet import load_run, training
 from ehanet.checkpoints import load_checkpoint, save_checkpoint
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
+from ehanet.evaluation import evaluate_runs
 from ehanet.files import write_atomically
 from ehanet.steps import run_step
 from ehanet.training import HISTORY, fit
@@ -149,8 +150,27 @@ def test_a_checkpoint_of_other_settings_or_images_names_the_difference(config, t
     (other / "images" / "3.png").write_bytes(encoded(picture(99, 32, 32), "PNG"))
     state = load_checkpoint(tmp_path / "run" / "last.pt")
     save_checkpoint(tmp_path / "run" / "last.pt", {**{k: v for k, v in state.items() if k != "sha256"}, "config": {**state["config"], "dataset": str(other)}})
-    with pytest.raises(ValueError, match="holds a run on other images or another split of discs"):
+    with pytest.raises(ValueError, match="is a run on other images or another split of discs"):
         fit(RunConfig.from_dict(config.to_dict() | {"dataset": str(other)}), tmp_path / "run", progress=False)
+
+
+def test_a_finished_run_is_not_returned_for_other_images_or_another_split(config, tmp_path):
+    place = tmp_path / "discs"
+    shutil.copytree(config.dataset, place)
+    own, run_dir = RunConfig.from_dict(config.to_dict() | {"dataset": str(place)}), tmp_path / "runs" / "discs" / "ehanet" / "seed0"
+    record = fit(own, run_dir, progress=False)
+    assert fit(own, run_dir, progress=False) == record
+    data = load_dataset(str(place), size=own.size)
+    train, test = (data.ids[data.splits[part][0]] for part in ("train", "test"))
+    swapped = {image: split for split, indices in data.splits.items() for image in np.array(data.ids)[indices]} | {train: "test", test: "train"}
+    (tmp_path / "discs.split.csv").write_text("name,split\n" + "".join(f"{image},{split}\n" for image, split in swapped.items()))
+    with pytest.raises(ValueError, match="seed0 is a run on other images or another split of discs"):
+        fit(own, run_dir, progress=False)
+    rows = [{"method": "ehanet", "label": "ehanet", "seed": 0}]
+    with pytest.raises(ValueError, match="seed0 is a run on other images or another split of discs"):
+        evaluate_runs(load_dataset(str(place), size=own.size), run_dir.parent.parent, tmp_path / "reports", rows)
+    (tmp_path / "discs.split.csv").unlink()
+    evaluate_runs(load_dataset(str(place), size=own.size), run_dir.parent.parent, tmp_path / "reports", rows)
 
 
 def test_weights_that_turn_nan_never_replace_the_good_checkpoint(config, whole, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ehanet import EHANet, predict
 from ehanet.checkpoints import save_checkpoint
 from ehanet.config import RunConfig
-from ehanet.hub import CHECKPOINT, find_checkpoint, load_checkpoint_model, publish_run
+from ehanet.hub import CHECKPOINT, _failures, find_checkpoint, load_checkpoint_model, publish_run
 from ehanet.models.pretrained import KEY, save_weights
 from ehanet.records import read_record
 
@@ -165,6 +165,13 @@ def test_a_run_is_published_with_a_card_whose_numbers_are_those_of_the_csv(finis
     for words in ("# EHANet: Mine", "Not for clinical use", "research only", "- Teacher: none", "- A note.", "mine.safetensors", "12 epochs, 96 steps"):
         assert words in card, words
     assert str(tmp_path) not in card and "None" not in card and "{{" not in card
+
+
+def test_the_card_tells_objects_from_empty_images():
+    frame = pd.DataFrame({"image": ["a", "b", "c", "d"], "dice": [0.2, 0.4, 1.0, 0.0], "gt_empty": [False, False, True, True], "pred_empty": [False, True, True, False]})
+    lines = "\n".join(_failures({"name": "lgg"}, frame))
+    assert "LGG: mean Dice 0.300 over the 2 images that hold an object" in lines
+    assert "nothing found on 1 of 2 images that hold an object" in lines and "something found on 1 of 2 images that hold none" in lines
 
 
 def test_scores_of_another_run_are_refused(finished, tmp_path):

@@ -1,5 +1,7 @@
 """predict: what it takes, at which size it answers, and what it refuses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,9 @@ from PIL import Image
 from torch import nn
 
 from ehanet import predict
+from ehanet.config import RunConfig
+from ehanet.devices import find_device
+from ehanet.inference import predict_run
 from ehanet.models.output import SegmentationOutput
 
 
@@ -125,6 +130,25 @@ def test_refusals_are_one_line_and_name_the_image(model, images, error, message)
     with pytest.raises(error, match=message) as raised:
         predict(model, images)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("options", [{"size": -5}, {"size": 0}, {"size": 64.0}, {"batch_size": 0}, {"batch_size": -1}, {"batch_size": True}])
+def test_a_size_or_batch_that_is_none_is_one_line(model, options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"^{name}: expected a whole number, at least 1, or None, got {value}$"):
+        predict(model, RGB, **options)
+    assert not model.seen
+
+
+def test_a_run_of_a_device_that_is_not_here_predicts_on_the_one_that_is(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="device: 'cuda:63' is not available here"):
+        find_device("cuda:63")
+    monkeypatch.setattr("ehanet.inference.load_best", lambda run_dir: {})
+    monkeypatch.setattr("ehanet.inference.restore_model", lambda state: (model, RunConfig(device="cuda:63")))
+    monkeypatch.setattr("ehanet.inference.read_record", lambda path: {"id": "0"})
+    images = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (50, 200)])
+    found = predict_run(tmp_path, SimpleNamespace(images=images, ids=["a", "b"], splits={"test": np.array([0, 1])}))
+    assert found.probabilities.mean((1, 2)) == pytest.approx([50 / 255, 200 / 255], abs=1e-4)
 
 
 def test_a_file_that_is_no_image(model, tmp_path):

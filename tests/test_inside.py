@@ -26,7 +26,7 @@ def seen(tmp_path_factory):
     root, data = tmp_path_factory.mktemp("inside"), make_dataset(count=16)
     for method, options in (("ehanet", {"encoder": "resnet18"}), ("unet-32", {})):
         torch.manual_seed(0)
-        config = RunConfig(method=method, size=32, **options)
+        config = RunConfig(method=method, size=32, device="cuda:63", **options)  # trained where there is such a device
         folder = root / method / "seed0"
         save_checkpoint(folder / "best.pt", {"config": config.to_dict(), "model": build_model(method, **options).state_dict()})
         write_record(folder / "record.json", "run", config=config.to_dict(), seed=0, data=data.manifest, device={"type": "cpu", "name": "Test processor", "threads": 1},
@@ -57,6 +57,14 @@ def test_the_table_says_what_the_outputs_find(seen):
     assert {path.stem for path in (root / "reports/figures").glob("*.pdf")} == {f"{kind}_phantom-polyp" for kind in ("grad_cam", "outputs", "gates")}
 
 
+def test_the_scale_of_grad_cam_is_named(seen, monkeypatch):
+    root, data, found = seen
+    words = []
+    monkeypatch.setattr("ehanet.reporting.inside.save_figure", lambda figure, *_: words.append([text.get_text() for axis in figure.axes for text in axis.texts]))
+    inside_report(found, data, root / "again")
+    assert {"evidence: 0", "99th percentile\nof each map"} <= set(words[0])
+
+
 def test_dice_is_that_of_the_maps(seen):
     root, data, found = seen
     model = build_model("ehanet", encoder="resnet18")
@@ -78,6 +86,7 @@ def test_each_network_once_ehanet_first():
     rows = [{"method": "unet", "label": "unet-wide"}, {"method": "ehanet", "label": "ehanet-x"}, {"method": "ehanet", "label": "ehanet"}, {"method": "unet", "label": "unet"}]
     assert [row["label"] for row in choose_rows(rows, 6)] == ["ehanet", "unet"]
     assert [row["label"] for row in choose_rows(rows[:2], 1)] == ["ehanet-x"]
+    assert [row["label"] for row in choose_rows(rows, 6, trained=["ehanet-x"])] == ["ehanet-x", "unet"]
 
 
 def test_layers_that_methods_are_compared_at():

@@ -16,7 +16,7 @@ from ehanet.data.joint import balanced_draw
 from ehanet.data.phantoms import PHANTOMS
 from ehanet.publishing import publish_best
 from ehanet.records import read_record
-from ehanet.recipe import moving_average
+from ehanet.recipe import update_average
 from ehanet.training import Trainer, fit
 
 
@@ -75,7 +75,7 @@ def test_training_draws_as_many_as_asked_and_keeps_the_average(tmp_path):
     assert first["steps"] == 2 and trainer.total_steps == 4
     weight = next(name for name, value in trainer.model.state_dict().items() if value.ndim == 4)
     best, last = (load_checkpoint(tmp_path / "whole" / f"{name}.pt") for name in ("best", "last"))
-    assert not best["model"][weight].equal(last["model"][weight]) and best["model"][weight].equal(last["average"][f"module.{weight}"])
+    assert not best["model"][weight].equal(last["model"][weight]) and best["model"][weight].equal(last["average"][weight])
     trainer.run_epoch()
     again = Trainer(SHORT, small, tmp_path / "whole")  # goes on from last.pt of epoch 2
     again.resume()
@@ -100,9 +100,14 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
         assert (tmp_path / "reports" / "tables" / f"comparison_{part}.csv").is_file()
 
 
-def test_the_average_by_hand():
-    update = moving_average(0.5)
-    value = torch.tensor([4.0])
-    assert update(torch.tensor([0.0]), value, torch.tensor(0)).item() == pytest.approx(4 * 0.9)  # decay (1 + 0) / (10 + 0)
-    assert update(torch.tensor([0.0]), value, torch.tensor(1000)).item() == pytest.approx(2.0)
-    assert update(torch.tensor(3), torch.tensor(7), torch.tensor(5)).item() == 7  # a counter is copied
+@pytest.mark.parametrize("steps, expected", [(0, 4), (1, 4 * 9 / 11), (1000, 2)])  # the first copies, decay (1 + 1) / (10 + 1), then the one asked for
+def test_the_average_by_hand(steps, expected):
+    average, model = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    for module, value in ((average, 0.0), (model, 4.0)):
+        for tensor in (*module.parameters(), module.running_mean, module.running_var):
+            tensor.data.fill_(value)
+    model.num_batches_tracked.fill_(7)
+    update_average(average, model, 0.5, steps)
+    assert [tensor.item() for tensor in (average.weight, average.bias, average.running_mean, average.running_var)] == pytest.approx([expected] * 4)
+    assert average.num_batches_tracked.item() == 7  # a counter is copied
+    assert model.weight.item() == 4

@@ -106,6 +106,14 @@ def test_lovasz_refuses_shapes_that_do_not_fit():
         lovasz_softmax(torch.rand(1, 2, 4, 4), torch.zeros(1, 5, 4))
 
 
+@pytest.mark.parametrize("classes, label", [(2, -1), (2, 2), (3, 3), (2, 255), (2, float("nan"))])
+def test_lovasz_refuses_labels_that_are_no_class(classes, label):
+    labels = torch.zeros(1, 2, 2, dtype=torch.float64)
+    labels[0, 1, 1] = label
+    with pytest.raises(ValueError, match=rf"^lovasz_softmax: labels must be classes from 0 to {classes - 1}, found \S+ to \S+$"):
+        lovasz_softmax(torch.rand(1, classes, 2, 2).softmax(dim=1), labels)
+
+
 def test_dice_bce_by_hand():
     logits = torch.tensor([[[[0.0, 0.0]]]])
     mask = torch.tensor([[[[1.0, 0.0]]]])
@@ -120,6 +128,16 @@ def test_dice_bce_sums_over_the_whole_batch():
     assert dice_bce(logits, mask).item() == pytest.approx(0.5 * 10 + 0.5 * (1 - 9 / 13), abs=1e-5)
     with pytest.raises(ValueError, match="differ in shape"):
         dice_bce(logits, mask[:1])
+
+
+def test_dice_per_image_weighs_a_small_object_like_a_large_one():
+    """One image wholly found, one wholly missed; of 4 pixels, and of 1 in 4."""
+    logits = torch.tensor([20.0] * 4 + [-20.0] * 4).view(2, 1, 2, 2)
+    mask = torch.tensor([1.0] * 4 + [1.0, 0, 0, 0]).view(2, 1, 2, 2)
+    bce = 20 / 8
+    assert dice_bce(logits, mask, per_image=True).item() == pytest.approx(0.5 * bce + 0.5 * (0 + 1 - 1 / 2) / 2, abs=1e-5)
+    assert dice_bce(logits, mask).item() == pytest.approx(0.5 * bce + 0.5 * (1 - 9 / 10), abs=1e-5)
+    assert dice_bce(logits[:1], mask[:1], per_image=True) == dice_bce(logits[:1], mask[:1])
 
 
 def output(dtype=torch.float32, edge=True):
@@ -137,6 +155,13 @@ def test_ehanet_loss_adds_edge_and_five_regions_with_weight_one():
     assert torch.stack(loss.regions).tolist() == [dice_bce(z, mask).item() for z in (*out.sides, out.logits)]
     assert loss.edge.item() == pytest.approx(lovasz_softmax(out.edge, edge_label).item(), abs=1e-6)
     assert loss.total.item() == pytest.approx(loss.edge.item() + sum(x.item() for x in loss.regions), abs=1e-5)
+
+
+def test_per_image_reaches_the_region_terms_alone():
+    mask, out = (torch.arange(128).view(2, 1, 8, 8) < 70).float(), output()
+    loss, pooled = EHANetLoss(per_image=True)(out, mask, mask), EHANetLoss()(out, mask, mask)
+    assert torch.stack(loss.regions).tolist() == [dice_bce(z, mask, per_image=True).item() for z in (*out.sides, out.logits)] != torch.stack(pooled.regions).tolist()
+    assert loss.edge == pooled.edge
 
 
 def test_loss_without_an_edge_branch():

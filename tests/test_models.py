@@ -35,11 +35,19 @@ def test_outputs_have_the_size_of_the_input(model, height, width):
     (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), TypeError, r"floating point values in \[0, 1\], got torch.uint8"),
     (torch.rand(1, 3, 31, 64), ValueError, "at least 32 x 32 pixels, got 31 x 64"),
     ([[1.0]], TypeError, "expected a torch.Tensor"),
+    (torch.rand(1, 3, 64, 64).double(), TypeError, r"expected torch.float32 as the network's weights, got torch.float64; convert them with images.to\(torch.float32\)"),
+    (torch.rand(1, 3, 64, 64).half(), TypeError, "expected torch.float32 .* got torch.float16"),
+    (torch.rand(0, 3, 64, 64), ValueError, r"expected at least one image, got shape \(0, 3, 64, 64\)"),
 ])
 def test_what_a_network_cannot_take(model, images, error, message):
     with pytest.raises(error, match=message) as raised:
         model(images)
     assert "\n" not in str(raised.value)
+
+
+def test_autocast_takes_half_precision(model):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.rand(1, 3, 32, 32).bfloat16()).logits.shape == (1, 1, 32, 32)
 
 
 def test_values_are_not_looked_at_in_forward(model):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ehanet.data.edges import edge_labels
 from ehanet.losses import StructureLoss, lovasz_softmax, structure_loss
 from ehanet.models import build_loss, build_model, hiformer, list_models
 from ehanet.models.registry import method
@@ -90,6 +91,36 @@ def test_one_network_of_each(name, tmp_path):
         with pytest.raises(error, match="^images: ") as raised:
             model(images)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"))])
+def test_a_training_step_of_the_main_network_in_bfloat16(device):
+    """Forward in bfloat16, losses in float32, close to the step in full precision; every parameter has a finite gradient."""
+    torch.manual_seed(0)
+    model = build_model("ehanet").to(device).train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the two steps see the same network
+    images, mask = torch.rand(2, 3, 32, 32, device=device), torch.zeros(2, 1, 32, 32, device=device)
+    mask[:, :, 6:20, 10:25] = 1
+    totals = []
+    for precision in (torch.float32, torch.bfloat16):
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(device, precision, enabled=precision == torch.bfloat16):
+            out = model(images)
+        assert out.logits.dtype == precision and len(out.sides) == 4
+        terms = build_loss("ehanet")(out, mask, edge_labels(mask))
+        assert terms.total.dtype == torch.float32
+        terms.total.backward()
+        assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters()), precision
+        totals.append(terms.total.item())
+    assert totals[1] == pytest.approx(totals[0], rel=0.02)
+
+
+def test_deviations_from_the_papers_are_noted():
+    assert method("unet").note == method("unet-32").note and "nearest upsampling" in method("unet").note
+    assert "identities" in method("resunet").note and "BCE" in method("pranet").note == method("cfanet").note
+    assert not any("\n" in method(name).note or ". " in method(name).note for name in MODELS), "a clause in brackets behind the title"
 
 
 @pytest.mark.parametrize("name", FREE_ENCODER)

@@ -78,7 +78,7 @@ def test_another_output_is_refused_in_one_line(own, last, message):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    (None, "plugin .*own_net.py not found; give the path of the Python file"),
+    (None, "plugins: .*own_net.py not found; give the path of the Python file"),
     ("import torch\n", "own_net.py registers no method; write @register"),
     (OWN.replace("own-net", "unet"), "registers 'unet', a name that this package has already"),
     (OWN.replace('"own-net"', "NAME"), "write the name out"),
@@ -113,6 +113,17 @@ def test_its_row_is_on_every_data_set_and_other_steps_stay_as_they_are(own):
     assert all(steps[f"evaluate/{name}"].parameters["rows"][-1]["label"] == "own-net" for name in names)
     alone = plan(own, "[{name: own-net, label: wide, options: {width: 8}, datasets: [phantom-glioma]}]")
     assert [id for id in alone if id.startswith("train/")] == ["train/phantom-glioma/wide/seed0"]
+
+
+def test_its_row_joins_the_methods_that_a_study_chooses(own):
+    study = "studies: {robustness: {datasets: [phantom-polyp], methods: %s, across: phantom-polyp}}\n"
+    for chosen, taken in (("[unet-32]", ["unet-32", "own-net"]), ("[own-net]", ["own-net"]), ("[]", [])):  # none chosen: every run, as before
+        own.with_name("chosen.yaml").write_text(PROFILE.format(own) + study % chosen)
+        fingerprint.forget()
+        assert make_plan(load_profile("chosen", folder=own.parent), None)["robustness/phantom-polyp"].parameters["methods"] == taken
+    own.with_name("chosen.yaml").write_text(PROFILE.format(own) + study % "unet-32")
+    with pytest.raises(ValueError, match="methods: expected list, got 'unet-32'"):
+        make_plan(load_profile("chosen", folder=own.parent), None)
 
 
 def test_its_content_decides_not_its_place_nor_its_words(own, tmp_path):

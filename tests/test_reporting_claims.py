@@ -7,25 +7,34 @@ import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.metrics.resampling import permutation_pvalues
 from ehanet.record_schema import record_id
-from ehanet.reporting.claims import ROBUST, decide, write_claims
+from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, smallest_p, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
 from ehanet.reporting.tables import read_table
 
 IMAGENET = "mobilenetv1_100.imagenet.safetensors, fine-tuned"
 
 
-@pytest.mark.parametrize("mark, encoder, rivals, seeds, better, verdict", [
-    (REPRODUCED, IMAGENET, 2, [3, 3, 3], True, "supported"),
-    (REPRODUCED, IMAGENET, 2, [3, 3, 3], False, "not supported"),
-    (REPRODUCED, IMAGENET, 2, [1, 1, 1], False, "not supported"),
-    (REPRODUCED, IMAGENET, 2, [3, 3, 1], True, "not decidable here: better, but trained fewer than 3 times"),
-    (REPRODUCED, "random, trained", 2, [3, 3, 3], False, "not decidable here: encoder from random weights, the paper's from ImageNet"),
-    (REPRODUCED, IMAGENET, 0, [], False, "not decidable here: nothing compared on equal terms"),
-    (PHANTOM, IMAGENET, 2, [3, 3, 3], True, "not decidable here: images drawn by code"),
+@pytest.mark.parametrize("mark, encoder, seeds, better, more, verdict", [
+    (REPRODUCED, IMAGENET, [3, 3, 3], True, {}, "supported"),
+    (REPRODUCED, IMAGENET, [3, 3, 3], False, {"lacking": "some not compared"}, "not supported"),
+    (REPRODUCED, IMAGENET, [3, 3, 3], True, {"lacking": "some not compared"}, "not decidable here: better, but some not compared"),
+    (REPRODUCED, IMAGENET, [3, 3, 3], False, {"reachable": 0.0625}, "not decidable here: so few patients that no difference is significant"),
+    (REPRODUCED, IMAGENET, [1, 1, 1], False, {}, "not decidable here: not clearly better, but trained fewer than 3 times"),
+    (REPRODUCED, IMAGENET, [3, 3, 1], True, {}, "not decidable here: better, but trained fewer than 3 times"),
+    (REPRODUCED, "random, trained", [3, 3, 3], False, {}, "not decidable here: encoder from random weights, the paper's from ImageNet"),
+    (REPRODUCED, IMAGENET, [], False, {}, "not decidable here: nothing compared on equal terms"),
+    (PHANTOM, IMAGENET, [3, 3, 3], True, {}, "not decidable here: images drawn by code"),
 ])
-def test_the_rule(mark, encoder, rivals, seeds, better, verdict):
-    assert decide(mark, encoder, rivals, seeds, better) == verdict
+def test_the_rule(mark, encoder, seeds, better, more, verdict):
+    assert decide(mark, encoder, seeds, better, **more) == verdict
+
+
+def test_seven_patients_leave_room_for_three_comparisons():
+    seven = np.array([0, 0, 1, 2, 3, 4, 5, 6])
+    assert smallest_p(seven) == 2 / 128 == permutation_pvalues(np.ones((1, 8)), seven, 10_000, 0)[0]
+    assert 3 * smallest_p(seven) < 0.05 < 4 * smallest_p(seven)
 
 
 def by_claim(table, name):
@@ -33,11 +42,12 @@ def by_claim(table, name):
 
 
 def test_a_clear_lead_is_supported_and_its_difference_is_that_of_the_csv(tmp_path):
-    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05, "unet": 0.5, "pranet": 0.6}, seeds=(0, 1, 2), encoder=IMAGENET)
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05} | {name: 0.5 + 0.02 * number for number, name in enumerate(BUILDABLE)}, seeds=(0, 1, 2),
+                           encoder=IMAGENET)
     row = by_claim(write_claims(reports), "mDice than")
-    means = {label: np.mean([pd.read_csv(reports / f"scores/kvasir-seg/{label}__seed{seed}.csv")["dice"].mean() for seed in (0, 1, 2)]) for label in ("ehanet", "unet", "pranet")}
-    strongest = max(means["unet"], means["pranet"])
-    assert row["verdict"] == "supported" and row["p"] == "< 0.001" and "(best of 2)" in row["against"]
+    means = {label: np.mean([pd.read_csv(reports / f"scores/kvasir-seg/{label}__seed{seed}.csv")["dice"].mean() for seed in (0, 1, 2)]) for label in ("ehanet", *BUILDABLE)}
+    strongest = max(means[name] for name in BUILDABLE)
+    assert row["verdict"] == "supported" and row["p"] == "< 0.001" and f"(best of {len(BUILDABLE)})" in row["against"]
     assert row["difference"].mean == pytest.approx(means["ehanet"] - strongest, abs=1e-6)
     assert row["difference"].low < row["difference"].mean < row["difference"].high and row["difference"].low > 0
     again = read_table(reports / "tables/claims.csv")
@@ -46,10 +56,10 @@ def test_a_clear_lead_is_supported_and_its_difference_is_that_of_the_csv(tmp_pat
 
 def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.4, "unet": 0.1, "lanet": 0.01}, encoder=IMAGENET)
-    assert {row["verdict"] for row in write_claims(reports).rows} == {"not supported"}
+    assert {row["verdict"] for row in write_claims(reports).rows} == {"not decidable here: not clearly better, but trained fewer than 3 times"}
     record = reports / "scores/kvasir-seg/unet__seed0.json"
     content = json.loads(record.read_text())
-    content["config"]["size"] = 512
+    content["config"]["learning_rate"] = 1.0
     record.write_text(json.dumps(content | {"id": record_id(content)}))
     rows = [row for row in write_claims(reports).rows if "compared methods" in row["claim"]]  # LANet is none of the paper's
     assert len(rows) == 3 and {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
@@ -67,13 +77,15 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
             content = json.loads(other.read_text())
             content["config"]["options"] = {}
             other.write_text(json.dumps(content | {"id": record_id(content)}))
-    rows = [{"method": label, "label": label, "seed": seed, "corruption": "blur", "severity": severity, "image": f"image{index}", "group": f"image{index}",
+    rows = [{"method": label, "label": label, "seed": seed, "corruption": "blur", "severity": severity, "image": f"image{index}",
              "dice": (0.5 if label == "ehanet" else 0.8) + 0.002 * index - 0.05 * severity}
             for label in ("ehanet", "unet") for seed in (0, 1, 2) for severity in (0, 1, 2) for index in range(12)]
     (reports / "robustness").mkdir()
     pd.DataFrame(rows).to_csv(reports / "robustness/kvasir-seg.csv", index=False)
     table = write_claims(reports)
-    assert by_claim(table, "IEM helps")["verdict"] == "supported" and "EFA" not in " ".join(row["claim"] for row in table.rows)
+    assert by_claim(table, "IEM helps")["verdict"] == by_claim(table, "IEM makes edges")["verdict"] == "supported"
+    assert "EFA" not in " ".join(row["claim"] for row in table.rows)
+    assert by_claim(table, "mDice than")["verdict"] == "not decidable here: better, but 6 of the paper's 7 methods that can be built not compared on equal terms"
     robust = by_claim(table, ROBUST)
     assert robust["verdict"] == "not supported" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
 
@@ -96,3 +108,24 @@ def test_phantoms_decide_nothing_and_no_ehanet_makes_no_table(tmp_path):
     assert {row["verdict"] for row in write_claims(reports).rows} == {"not decidable here: images drawn by code"}
     other = make_reports(tmp_path / "b", make_dataset("phantom-polyp"), {"lanet": 0.05, "unet": 0.5})
     assert write_claims(other) is None and not (other / "tables").exists()
+
+
+def test_a_lead_must_hold_in_every_training(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05} | dict.fromkeys(BUILDABLE, 0.5), seeds=(0, 1, 2), encoder=IMAGENET)
+    assert by_claim(write_claims(reports), "mDice than")["verdict"] == "supported"
+    scores = reports / "scores/kvasir-seg"
+    (scores / "unet__seed1.csv").write_text((scores / "ehanet__seed0.csv").read_text())  # one training of a rival is as good as one of EHANet
+    assert by_claim(write_claims(reports), "mDice than")["verdict"] == "not supported"
+
+
+def test_modules_are_judged_where_a_row_without_them_has_the_same_encoder(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.3, "ehanet-no-iem": 0.5, "ehanet-mobilenetv1": 0.05}, seeds=(0, 1, 2))
+    for path in (reports / "scores/kvasir-seg").glob("*__seed?.json"):
+        content = json.loads(path.read_text())
+        content["config"]["options"] = {"iem": False} if "no-iem" in path.name else {}
+        if "mobilenetv1" in path.name:
+            content |= {"encoder": IMAGENET}
+            content["config"]["encoder"] = "mobilenetv1_100"
+        path.write_text(json.dumps(content | {"id": record_id(content)}))
+    table = write_claims(reports)
+    assert by_claim(table, "mDice than")["here"].startswith("EHANet, mobilenetv1") and by_claim(table, "IEM helps")["here"].startswith("EHANet: ")

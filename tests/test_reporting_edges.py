@@ -16,9 +16,9 @@ from ehanet.predictions import Predictions, predictions_path, read_predictions, 
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import edges_report, failures_report, iem_report
-from ehanet.reporting.edges import FEWEST, _measure, curve_rows, without_iem
+from ehanet.reporting.edges import FEWEST, _measure, curve_rows
 from ehanet.reporting.iem import image_counts
-from ehanet.reporting.results import find_reference, read_results
+from ehanet.reporting.results import NEVER_FOUND, find_reference, read_results, without_part
 from ehanet.reporting.tables import read_table
 
 METHODS = {"ehanet": 0.1, "ehanet-no-iem": 0.25, "ehanet-no-efa": 0.2, "unet-32": 0.3}
@@ -52,8 +52,10 @@ def made(tmp_path_factory):
 
 def test_edge_table_says_what_the_maps_hold(made):
     data, reports = made
-    rows = {row["label"]: row for row in read_table(reports / "tables/edges_phantom-polyp.csv").rows}
-    assert list(rows) == list(METHODS)
+    table = read_table(reports / "tables/edges_phantom-polyp.csv")
+    rows = {row["label"]: row for row in table.rows}
+    assert list(rows) == [*METHODS, NEVER_FOUND.label] and rows.pop(NEVER_FOUND.label)["mark"].startswith("not available")
+    assert rows["ehanet"]["inside"].mean == 0 and 0 < rows["ehanet"]["own"].mean < 1 and "no better than" not in " ".join(table.notes)
     maps = read_predictions(predictions_path(reports, data.name, "ehanet", 0))
     expected = edge_f1(maps.edges, data.masks[data.splits["test"]])
     assert rows["ehanet"]["ods"].mean == pytest.approx(expected["ods"], abs=1e-5) and expected["ods"] == 1
@@ -67,13 +69,26 @@ def test_edge_table_says_what_the_maps_hold(made):
     assert rows["ehanet"]["near"].mean < rows["unet-32"]["near"].mean
 
 
+def test_a_map_of_filled_objects_is_told_from_one_of_edges(tmp_path):
+    data = make_dataset("phantom-polyp")
+    reports = make_reports(tmp_path, data, {"ehanet": 0.02})
+    path = predictions_path(reports, data.name, "ehanet", 0)
+    maps, labels = read_predictions(path), data.masks[data.splits["test"]].astype(bool)
+    write_predictions(path, Predictions(maps.ids, maps.probabilities, labels.astype(float), maps.run))
+    table = edges_report(data, reports)
+    row = table.rows[0]
+    assert row["inside"].mean == 100 and row["ods"].mean < row["own"].mean
+    notes = " ".join(table.notes)
+    assert f"would reach {row['ods'].mean:.3f}" in notes and f"no better than the contour of the network's own mask: EHANet ({row['ods'].mean:.3f} against" in notes
+
+
 def test_the_pair_differs_in_iem_alone(made):
     _, reports = made
     rows = [row for row in read_results(reports, "phantom-polyp") if row.frames]
     reference = find_reference(rows)
-    assert without_iem(rows, reference).label == "ehanet-no-iem"
+    assert without_part(reference, rows, "iem").label == "ehanet-no-iem"
     assert [row.label for row in curve_rows(rows, reference)] == ["ehanet", "ehanet-no-iem", "unet-32"]
-    assert without_iem([row for row in rows if row.label != "ehanet-no-iem"], reference) is None
+    assert without_part(reference, [row for row in rows if row.label != "ehanet-no-iem"], "iem") is None
 
 
 def test_iem_table_counts_images_and_pairs_them(made):
@@ -145,8 +160,9 @@ def test_the_worst_images_and_what_went_wrong(made):
 
 def test_every_image_of_every_method_has_one_kind(made):
     data, reports = made
-    rows = read_table(reports / "tables/failure_kinds_phantom-polyp.csv").rows
+    *rows, absent = read_table(reports / "tables/failure_kinds_phantom-polyp.csv").rows
     assert [row["label"] for row in rows] == list(METHODS)
+    assert absent["label"] == "lw-mhfi-net" and absent["mark"].startswith("not available: no public code") and absent["wrong"] is None
     for row in rows:
         assert row["images_missed"] + row["images_spurious"] + row["images_boundary"] + row["images_none"] == len(data.splits["test"])
 

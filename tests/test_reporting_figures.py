@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,9 +16,11 @@ from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_report, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
-from ehanet.reporting.overlays import CELL, THINNEST, _thinner
+from ehanet.reporting.overlays import CELL, DARK, THINNEST, _thinner, brightened, display_note
 from ehanet.reporting.pictures import PALETTE, choose_by_dice
-from ehanet.reporting.style import FOUND, METHODS, MISSED, SPURIOUS, look, panels_across
+from ehanet.reporting.results import read_results
+from ehanet.reporting.style import FOUND, LINES, METHODS, MISSED, SPURIOUS, look, looks, panels_across, save_figure
+from ehanet.reporting.wording import trained_encoders
 
 METHODS_HERE = {"ehanet": 0.1, "unet-32": 0.3, "ehanet-no-edge": 0.2}
 
@@ -157,6 +160,47 @@ def test_methods_are_told_apart():
     assert variant.title == "EHANet, no-edge" and variant.colour == METHODS["ehanet"].colour and variant.marker != METHODS["ehanet"].marker
 
 
+def test_rows_of_one_figure_are_told_apart():
+    """Every base method, twelve variants of one, a decoder on two encoders, and a user's method in two widths."""
+    variants = [f"ehanet-{name}" for name in ("no-efa", "no-iem", "no-ahfa", "mobilenetv1", "figure", "frozen-random", "as-released", "a", "b", "c", "d", "e")]
+    rows = {name: name for name in METHODS} | dict.fromkeys(variants, "ehanet") | {"mobilenetv1-unet": "mobilevit-unet", "my-net": "my-net", "wide": "my-net"}
+    found = looks(rows)
+    assert list(found) == list(rows) and len({(style.colour, style.marker) for style in found.values()}) == len(rows)
+    assert all(found[name]._replace(line="-") == METHODS[name] for name in METHODS)
+    assert {found[label].colour for label in variants} == {METHODS["ehanet"].colour} and found["my-net"].colour != found["wide"].colour
+    assert found["mobilenetv1-unet"].title == "MobileNetV1 + U-Net" and looks({"mobilenetv1-unet": "mobilevit-unet"})["mobilenetv1-unet"].marker == METHODS["mobilevit-unet"].marker
+    assert looks(dict.fromkeys(variants[:2], "ehanet"))[variants[1]].marker == found[variants[1]].marker, "by order, not by chance"
+    assert [style.line for style in found.values()][:len(LINES)] == list(LINES) and len(set(LINES)) == len(LINES) >= 7
+    many = looks({f"net{number}": "my-net" for number in range(60)})
+    assert len({(style.colour, style.marker) for style in many.values()}) == 60
+
+
+def test_only_dark_images_are_brightened():
+    dark, light = np.zeros((10, 10, 3), np.uint8), np.full((10, 10, 3), 200, np.uint8)
+    dark[:5] = DARK // 2
+    assert brightened(light) is light and display_note([light]) == ""
+    assert brightened(dark).max() == 255 and not brightened(dark)[5:].any() and "brightened for display" in display_note([light, dark])
+    assert brightened(light, like=dark).max() == 255 and brightened(dark, like=light) is dark
+
+
+def test_figures_of_both_tracks_name_the_trained_encoders(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1, "unet-32": 0.3})
+    assert trained_encoders(read_results(reports, data.name)) == ""
+    make_reports(tmp_path, data, {"ehanet-mobilenetv1": 0.1}, encoder="a.safetensors, fine-tuned")
+    listing = [{"method": method, "label": label, "seeds": [0], "reason": ""} for method, label in (("ehanet", "ehanet"), ("unet-32", "unet-32"), ("ehanet", "ehanet-mobilenetv1"))]
+    (reports / "scores" / data.name / "methods.json").write_text(json.dumps(listing))
+    said = "Trained encoder: EHANet, mobilenetv1. All others: from random weights"
+    assert trained_encoders(read_results(reports, data.name)) == said
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("pictures", "costs"):
+            patch.setattr(f"ehanet.reporting.{module}.save_figure", lambda figure, *_: drawn.append([text.get_text() for text in figure.texts]))
+        side_by_side(data, reports)
+        cost_report(reports, data.name, [measured_cost(label, 4.0) for label in ("ehanet", "ehanet-mobilenetv1")])
+    assert len(drawn) == 2 and all(any(text.endswith(f"\n{said}") for text in texts) for texts in drawn)
+
+
 def test_predictions_of_other_images_are_refused(made, tmp_path):
     root, data, _ = made
     reports = make_reports(tmp_path, data, {"ehanet": 0.1})
@@ -181,3 +225,12 @@ def test_training_curve_of_one_run(made, tmp_path):
     with pytest.raises(ValueError, match="broken.csv is no training history"):
         training_curve(tmp_path / "broken.csv", tmp_path / "no")
     assert not list(tmp_path.glob("no*"))
+
+
+def test_a_large_picture_gets_a_palette_and_keeps_its_record(tmp_path):
+    figure = plt.figure(figsize=(6, 6))
+    figure.add_axes((0, 0, 1, 1)).imshow(np.random.default_rng(0).random((400, 400, 3)))
+    save_figure(figure, tmp_path / "noise", {"id": "0123456789abcdef"}, "noise")
+    with Image.open(tmp_path / "noise.png") as picture:
+        assert picture.mode == "P" and picture.text == {"Title": "noise", "Record": "0123456789abcdef"}
+        assert picture.size == (960, 960) and round(picture.info["dpi"][0]) == 160

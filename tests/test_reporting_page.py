@@ -15,6 +15,7 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet.reporting import comparison, data_sheet, report_page, side_by_side
 from ehanet.reporting.__main__ import main
+from ehanet.reporting.page import _warnings
 from ehanet.reporting.sections import run_rows
 
 
@@ -83,6 +84,16 @@ def test_marks_warnings_and_gaps_are_on_the_page(reports):
                   "not public; this place is kept for it", "a.zip is not the official file", "started from random weights", "published"):
         assert words in page.text, words
     assert "say nothing about patients" in page.text and "research only" in page.text
+
+
+def test_rows_with_random_encoders_are_named():
+    """The page's best row may have a trained one: the warning is about the others."""
+    runs = [{"config": {"method": method, "label": label}, "data": {"name": "kvasir-seg"}, "warnings": [*warnings, "a.zip is not the official file"]} for method, label, warnings in (
+        ("ehanet", "ehanet", ["encoder: random, trained"]), ("ehanet", "ehanet-mobilenetv1", []), ("lanet", "lanet", ["encoder: random, frozen"]), ("lanet", "lanet", ["encoder: random, frozen"]))]
+    official, random = _warnings({}, runs)
+    assert official == "Kvasir-SEG: a.zip is not the official file."
+    assert "(column Encoder): EHANet; LANet. Scores of these rows are not those of pretrained networks" in random
+    assert len(_warnings({}, runs[1:2])) == 1
 
 
 def test_no_heading_is_empty(reports):

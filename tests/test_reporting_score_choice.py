@@ -27,6 +27,8 @@ def test_cells_are_means_over_seeds(reports):
     frames = [pd.read_csv(reports / f"scores/phantom-polyp/unet-32__seed{seed}.csv") for seed in (0, 1)]
     assert row["dice_ours"].mean == pytest.approx(sum(frame.dice.mean() for frame in frames) / 2, abs=1e-5), "ours is the table's Dice"
     assert table.mark == "phantom data"
+    absent = (reports / "tables/score_choice_phantom-polyp.md").read_text().split("| LW-MHFI-Net | ")[1].splitlines()[0].strip("| ").split(" | ")
+    assert absent[-1].startswith("not available") and set(absent[:-1]) == {"–"}
 
 
 def test_the_figure_carries_its_record(reports):

@@ -16,6 +16,8 @@ from ehanet.metrics.corruption import corruption_errors, interval, resample_cond
 from ehanet.models import build_model
 from ehanet.records import read_record, write_record
 from ehanet.reporting import corruption_sheet, cross_report, robustness_report
+from ehanet.reporting.robustness import _draw_curves
+from ehanet.reporting.style import figure_style
 from ehanet.robustness import cross_scores, other_dataset, robustness_scores, write_phantom_folder
 
 ROWS = [{"method": "unet-32", "label": "unet-32", "seed": 0}, {"method": "ehanet", "label": "ehanet", "seed": 0}, {"method": "ehanet", "label": "ehanet-kept", "seed": 0}]
@@ -23,22 +25,22 @@ KINDS = ["noise", "contrast"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def data():
+    return load_dataset("phantom-polyp", size=32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
     """Two untrained networks as finished runs, and a row whose checkpoint is not there."""
     root = tmp_path_factory.mktemp("robustness")
     torch.manual_seed(0)
     for row in ROWS[:2]:
         place = root / "runs" / "phantom-polyp" / row["label"] / "seed0"
-        config = RunConfig(method=row["method"], size=32).to_dict()
+        config = RunConfig(method=row["method"], size=32, device="cuda:63").to_dict()  # trained where there is such a device
         save_checkpoint(place / "best.pt", {"model": build_model(row["method"]).state_dict(), "config": config})
         write_record(place / "record.json", "run", config=config, seed=0, encoder="none", warnings=[], device={}, precision="float32", seconds=1.0, steps=1,
-                     peak_memory_bytes=1, best={}, data={"name": "phantom-polyp", "content": "c" * 64, "split": {"sha256": "5" * 64}})
+                     peak_memory_bytes=1, best={}, data=data.manifest)
     return root
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_dataset("phantom-polyp", size=32)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,8 @@ def test_the_same_call_gives_the_same_scores(scores, folder, data, tmp_path):
 def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
     make_reports(folder, make_dataset(), {"unet-32": 0.2, "ehanet": 0.1})  # the scores, which know how each network began
     table = robustness_report(folder / "reports", "phantom-polyp")
-    assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept"]
+    assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept", "lw-mhfi-net"]
+    assert table.rows[3]["mark"].startswith("not available: no public code")
     assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)
     assert "no checkpoint here" in table.rows[2]["mark"]
     corruption_sheet(data, folder / "reports", KINDS)
@@ -113,6 +116,7 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     table = cross_report(reports, data.name, other.name)
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
     assert table.rows[1]["home"].mean == pytest.approx(home, abs=1e-6)
+    assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
     assert table.rows[1]["away"].mean == pytest.approx(scores[scores["label"] == "ehanet"]["dice"].mean(), abs=1e-5)
 
 
@@ -126,12 +130,24 @@ def test_wrong_parameters_are_named(folder, data, tmp_path, options, message):
 
 
 def test_a_report_whose_checkpoints_are_gone_still_has_its_table(folder, data, tmp_path):
-    assert robustness_scores(data, folder / "runs" / "phantom-polyp", tmp_path, ROWS[2:]).empty
-    table = robustness_report(tmp_path, data.name)
-    assert [row["label"] for row in table.rows] == ["ehanet-kept"] and "without KEEP=1" in table.notes[0]
-    assert (tmp_path / "figures" / "robustness_phantom-polyp.png").is_file()
-    cross_scores(data, data, folder / "runs" / "phantom-polyp", tmp_path, ROWS[2:])
-    assert cross_report(tmp_path, data.name, data.name).rows[0]["mark"].startswith("not available: no checkpoint")
+    reports = make_reports(tmp_path, make_dataset(), {"ehanet-kept": 0.1})
+    assert robustness_scores(data, folder / "runs" / "phantom-polyp", reports, ROWS[2:]).empty
+    table = robustness_report(reports, data.name)
+    assert [row["label"] for row in table.rows] == ["ehanet-kept", "lw-mhfi-net"] and "without KEEP=1" in table.notes[0]
+    assert (reports / "figures" / "robustness_phantom-polyp.png").is_file()
+    cross_scores(data, data, folder / "runs" / "phantom-polyp", reports, ROWS[2:])
+    kept, absent = cross_report(reports, data.name, data.name).rows
+    assert kept["mark"].startswith("not available: no checkpoint") and absent["label"] == "lw-mhfi-net"
+
+
+def test_each_curve_has_dashes_of_its_own():
+    methods = {"ehanet": "ehanet", "unet": "unet", "lanet": "lanet", "ehanet-b": "ehanet", "ehanet-c": "ehanet"}
+    found = resample_conditions(table_of({label: [0.9, 0.8, 0.6] for label in methods}), resamples=50)
+    with figure_style():
+        figure = _draw_curves("phantom-polyp", found, methods, 4, "", "phantom data")
+        lines = figure.axes[0].get_lines()
+        assert len({line._unscaled_dash_pattern for line in lines}) == len(lines) == 5  # matplotlib keeps "--" for every pattern elsewhere
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == 5
 
 
 def test_only_what_occurs_in_a_modality():

@@ -101,7 +101,15 @@ def test_order_and_augmentation_change_with_the_epoch_and_with_the_seed(config, 
     data, seen = load_dataset(config.dataset, size=32), {}
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
         trainer = Trainer(RunConfig.from_dict(config.to_dict() | {"seed": seed}), data, tmp_path / name)
-        monkeypatch.setattr(trainer, "step", lambda batch, indices: seen.setdefault((name, trainer.epoch), []).append((list(indices), batch[0].sum().item())) or 0.0)
+        drawn = trainer.batch
+
+        def batch(indices, generator):
+            found = drawn(indices, generator)
+            seen.setdefault((name, trainer.epoch), []).append((list(indices), found[0].sum().item()))
+            return found
+
+        monkeypatch.setattr(trainer, "batch", batch)
+        monkeypatch.setattr(trainer, "step", lambda batch: torch.zeros(()))
         trainer.run_epoch()
         trainer.run_epoch()
     orders = {key: [index for indices, _ in batches for index in indices] for key, batches in seen.items()}

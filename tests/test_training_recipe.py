@@ -8,7 +8,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 from ehanet.files import file_sha256
-from ehanet.hub import CHECKPOINT, WEIGHTS
+from ehanet.hub import CHECKPOINT, WEIGHTS, describe_run
 from ehanet.inference import predict, predict_run
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import EHANet
@@ -36,7 +36,7 @@ def trained(data, tmp_path_factory):
     torch.manual_seed(5)
     model = EHANet(encoder="mobilenetv1_100")
     counts = ", ".join(f"{count} {part}" for part, count in data.manifest["split"]["counts"].items())
-    model.about = {"data": [{"name": "phantom-polyp", "counts": counts}]}
+    model.about = {"data": [{"name": "phantom-polyp", "counts": counts}], "recipe": {"Device": "a GPU", "Length": "three days"}}
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
     save_weights(model, path)
     return path
@@ -53,6 +53,8 @@ def test_a_run_starts_from_the_whole_network_of_a_file(config, data, trained, tm
     assert not any(warning.startswith("encoder:") for warning in record["warnings"])
     trained_weights = load_best(tmp_path / "run")["model"]
     assert not all(torch.equal(value, wanted[name]) for name, value in trained_weights.items()), "it trains on from there"
+    card = describe_run(record, [])["recipe"]
+    assert card["Starts from"] == "all weights of trained.safetensors" and card["Before"] == "Device: a GPU; Length: three days"
 
 
 @pytest.mark.parametrize("changes, message", [

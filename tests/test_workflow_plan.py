@@ -32,6 +32,16 @@ POLYP, GLIOMA = ([step.format(d=f"phantom-{name}") for step in ALL] for name in 
 EVERYTHING = {*POLYP, *GLIOMA, "report"}
 
 
+def test_only_the_profile_as_written_replaces_the_shipped_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "all.yaml").write_text("datasets: [universal-phantoms]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\nstudies: [publish]\n")
+    targets = {}
+    for overrides in ("", "epochs=1"):
+        step, = [step for step in make_plan(load_profile("all", overrides, folder=tmp_path), None).values() if step.kind == "publish"]
+        targets[overrides] = step.parameters.get("target")
+    assert targets == {"": None, "epochs=1": "reports/all-epochs-1/ehanet-universal.safetensors"}
+
+
 class Copy:
     """A copy of the repository in which every step of the profile has finished."""
 
@@ -261,6 +271,33 @@ def test_nothing_to_run_is_said_and_the_second_make_paper_stops(copy, capsys):
     said = capsys.readouterr().out
     assert "13 of 13 steps run, 4 of them trainings" in said and "weights file nowhere.safetensors not found" in said
     assert not list(Path("runs/two-epochs-2").glob("plan.json"))
+
+
+STEP = """import json, sys
+from pathlib import Path
+
+plan, id = sys.argv[1:]
+step = json.loads(Path(plan).read_text())["steps"][id]
+if id == "train/phantom-polyp/ehanet/seed0":
+    sys.exit(f"{id}: a loss that is nan")
+for path in (*step["outputs"], step["stamp"]):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("result")
+Path(step["stamp"]).write_text(json.dumps({"parts": step["parts"]}))
+"""
+
+
+def test_a_step_that_fails_stops_only_what_follows_from_it(copy, capfd, monkeypatch):
+    Path("workflow/step.py").write_text(STEP)  # steps that take no time
+    monkeypatch.setattr("workflow.paper.ROOT", Path.cwd())
+    for step in copy.steps.values():
+        Path(step.stamp).unlink()
+    assert main(["run", "--profile", "two", "--jobs", "1"]) == 1
+    said = capfd.readouterr().err
+    assert "train/phantom-polyp/ehanet/seed0: a loss that is nan" in said
+    assert said.splitlines()[-1] == ("Stopped: 8 of 13 steps are done; train/phantom-polyp/ehanet/seed0 failed; the line that names a step says why. "
+                                     "make paper goes on from there.")
+    assert set(copy.reasons()) == {"train/phantom-polyp/ehanet/seed0", "evaluate/phantom-polyp", "compare/phantom-polyp", "pictures/phantom-polyp", "report"}
 
 
 def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):

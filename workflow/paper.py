@@ -22,6 +22,7 @@ from ehanet.data.catalogue import CATALOGUE, parts_of
 from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
+from workflow import preflight
 from workflow.gpus import find_gpus
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, to_run, write_plan
@@ -112,6 +113,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
             print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
             return 0
         _explain(profile, steps, reasons, cores)
+        preflight.check([steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"])
         if only_plan:
             return 0
         _forget_removed(profile, steps)
@@ -122,11 +124,17 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         status = _snakemake(plan, cores, lock, cluster)
     left = to_run(steps)
     if status or left:
-        why = f"Snakemake was ended by signal {-status}" if status < 0 else "the line that names a step says why"
+        why = f"Snakemake was ended by signal {-status}" if status < 0 else f"{_failed(steps, left)}; the line that names a step says why"
         print(f"Stopped: {len(reasons) - len(left)} of {len(reasons)} steps are done; {why}. make paper goes on from there.", file=sys.stderr)
         return 1
     print(f"Done. The report: {page}")
     return 0
+
+
+def _failed(steps: dict[str, Step], left: dict[str, str]) -> str:
+    """What of the steps that are left was not kept from running by a step before it."""
+    failed = [id for id in left if not any(before in left for before in steps[id].upstream)]
+    return f"{', '.join(failed[:SHOWN])}{f' and {len(failed) - SHOWN} more' if failed[SHOWN:] else ''} failed"
 
 
 def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
@@ -199,9 +207,10 @@ class _Lock:
 
 
 def _snakemake(plan: Path, cores: int, lock: _Lock, cluster: Cluster | None = None) -> int:
-    """Run Snakemake on the plan. It inherits our lock, so its own lock, which a kill would leave behind, is not needed; and it ends with us."""
+    """Run Snakemake on the plan. It inherits our lock, so its own lock, which a kill would leave behind, is not needed; and it ends with us.
+    A step that fails stops what follows from it alone: the night's other trainings go on."""
     command = [sys.executable, "-m", "workflow.processes", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}",
-               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all"]
+               "--rerun-triggers", "params", "--rerun-incomplete", "--nolock", "--keep-going", "--scheduler", "greedy", "--quiet", "all"]
     path = [str(ROOT)]
     if cluster:
         command += ["--workflow-profile", "workflow/slurm", "--executor", "slurm", *cluster.options]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ehanet.config import RunConfig, find_weights
 from ehanet.data.catalogue import CATALOGUE, UNIONS, parts_of
-from ehanet.data.sources import describe, locate, split_folder
+from ehanet.data.sources import describe, locate, own_path, split_folder
 from ehanet.files import write_atomically
 from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
@@ -78,6 +78,7 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
                 "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
         common = {"dataset": dataset, "size": profile.size, "source": source if any(part in CATALOGUE for part in parts_of(dataset)) else None, "reports": reports}
         folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
+        published = {"target": f"{reports}/ehanet-universal.safetensors"} if profile.overridden else {}  # the shipped checkpoint is of the profile as it is written
 
         def add(kind: str, parameters: dict, upstream: list[str], files=(), **names) -> str:
             step = _step(profile.name, kind, {"dataset": key, **names}, parameters, [steps[id] for id in upstream], code, list(files))
@@ -103,18 +104,21 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
         for study, (datasets, own) in profile.studies.items():
             needed = kinds.NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
-                add(study, _study_parameters(study, {**common, **folders, "rows": rows}, own), [before[needed]])
+                own_methods = [run.label for run in runs if run.plugin]
+                add(study, _study_parameters(study, {**common, **folders, **published, "rows": rows}, own, own_methods), [before[needed]])
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
 
 
-def _study_parameters(study: str, given: dict, own: dict) -> dict:
-    """The parameters that the study's notebook has, with the profile's own values for some."""
+def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) -> dict:
+    """The parameters that the study's notebook has, with the profile's own values for some; ``plugged``, the labels of the user's own methods, join chosen ``methods``."""
     known = known_parameters(kinds.notebook_of(study))
     if set(own) & set(given):
         raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
     parameters = {name: value for name, value in given.items() if name in known} | own
     check_parameters(kinds.notebook_of(study), parameters)
+    if own.get("methods"):
+        parameters["methods"] = list(dict.fromkeys([*own["methods"], *plugged]))
     return parameters
 
 
@@ -162,7 +166,7 @@ def source_files(dataset: str, source: str | None) -> list[dict]:
         files = [describe(path, archive) for path, archive in zip(locate(entry, root), entry.archives)]
         folders = [split_folder(dataset, root)]
     else:
-        path = Path(dataset).expanduser()
+        path = own_path(dataset)
         if not path.exists():
             raise FileNotFoundError(f"data set {dataset!r} is neither a name ({', '.join(CATALOGUE)}, phantom-...) nor a folder or archive")
         files, folders = [describe(path, None)], [path, path.parent]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Import every named data set; one line on standard error and exit status 1 where one fails."""
     parser = argparse.ArgumentParser(prog="python -m ehanet.data", description=__doc__.splitlines()[0])
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"{', '.join(list_datasets())}, or a folder with images/ and masks/")
-    parser.add_argument("--source", type=Path, help="folder of archives or unpacked folders that you have; never written")
-    parser.add_argument("--root", type=Path, help="folder that downloads go to (default: in the cache)")
+    parser.add_argument("--source", type=_folder, help="folder of archives or unpacked folders that you have; never written")
+    parser.add_argument("--root", type=_folder, help="folder that downloads go to (default: in the cache)")
     parser.add_argument("--download", action="store_true", help="fetch archives that are not there")
     parser.add_argument("--size", type=int, default=256, help="side of the squashed images in pixels")
     options = parser.parse_args(arguments)
@@ -54,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     for warning in warnings:
         print(f"note: {warning}")
     return 1 if failed else 0
+
+
+def _folder(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # the shell leaves a quoted ~ as it is, and so does make
 
 
 def _is_there(entry: Entry, source: Path) -> bool:

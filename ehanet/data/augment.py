@@ -172,7 +172,7 @@ def _flip(x: Tensor, horizontal: Tensor, vertical: Tensor, transpose: Tensor | N
 
 def _change(x: Tensor, chosen: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply ``function`` to the rows of ``x`` that ``chosen`` (bool, CPU) names, and copy the rest."""
-    rows = chosen.nonzero()[:, 0].to(x.device)
+    rows = chosen.nonzero()[:, 0].to(x.device, non_blocking=x.is_cuda)
     return x.index_copy(0, rows, function(x[rows])) if len(rows) else x
 
 

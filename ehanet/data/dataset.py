@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ehanet.data.archives import archive_stem, open_source
+from ehanet.data.archives import open_source
 from ehanet.data.cache import entry_folder, read_entry, write_entry
 from ehanet.data.catalogue import CATALOGUE, UNIONS
-from ehanet.data.importers import IMPORTERS, OWN, VERSION, Importer, Row, decode_sample, find_samples, natural_key
+from ehanet.data.importers import IMPORTERS, OWN, Importer, Row, decode_sample, find_samples, natural_key, passed_over
 from ehanet.data.joint import join
-from ehanet.data.sources import describe, locate, split_folder
+from ehanet.data.sources import describe, locate, own_name, own_path, split_folder
 from ehanet.data.splits import resolve_split
 from ehanet.fingerprint import modules_sha256
 
@@ -65,7 +65,7 @@ def load_dataset(
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 16 <= size <= 4096:
         raise ValueError(f"size must be a whole number of pixels from 16 to 4096, got {size!r}")
     size = int(size)
-    root = None if root is None else Path(root).expanduser()
+    root = None if root is None else Path(os.path.expanduser(root))
     label = str(name)
     if label in UNIONS:
         if split not in (None, "rule"):
@@ -89,7 +89,7 @@ def load_dataset(
         folders = [] if root is None else [root]
     else:
         path = _own_path(label, root)
-        label = archive_stem(path)
+        label = own_name(path)
         facts = {"name": label, "modality": "own images", "licence": "the owner's", "citation": None, "spacing_mm": None}
         images, masks, manifest = _imported(label, [path], OWN, size, facts, [None], None)
         folders = [folder for folder in (root, path, path.parent) if folder is not None]
@@ -107,11 +107,11 @@ def _phantoms():
 
 
 def _own_path(name: str, root: Path | None) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     candidates = [path] if root is None or path.is_absolute() else [root / path, path]
     for candidate in candidates:
         if candidate.exists():
-            return candidate.resolve()
+            return own_path(candidate)
     if os.sep in name or "/" in name or "." in name:
         raise FileNotFoundError(f"{name} does not exist; name a folder or archive with images/ and masks/")
     raise ValueError(f"unknown data set {name!r}; known are {', '.join(list_datasets())}, or the path of a folder with images/ and masks/")
@@ -120,14 +120,14 @@ def _own_path(name: str, root: Path | None) -> Path:
 def _imported(name: str, paths: list[Path], importer: Importer, size: int, facts: dict, archives: list, official_count: int | None):
     """Images, masks and manifest of archives, from the cache or decoded now."""
     sources = [describe(path, archive) for path, archive in zip(paths, archives)]
-    folder = entry_folder(name, size, [f"importer {VERSION}", *(f"{source['file']} {source['sha256']}" for source in sources)])
+    folder = entry_folder(name, size, [f"importer {importer.version}", *(f"{source['file']} {source['sha256']}" for source in sources)])
     ready = read_entry(folder)
     if ready is not None:
         return ready
     with ExitStack() as stack:
         opened = [stack.enter_context(open_source(path)) for path in paths]
         samples = find_samples(name, importer, opened)
-        warnings = _compared(sources, len(samples), official_count)
+        warnings = _compared(sources, len(samples), official_count) + (passed_over(opened) if importer is OWN else [])
         ids, groups = [sample.id for sample in samples], [sample.group for sample in samples]
         with closing(_decoded(name, samples, importer, size)) as rows:
             write_entry(folder, ids, groups, rows, size, {**facts, "sources": sources, "warnings": warnings})
@@ -173,7 +173,7 @@ def _decoded(name: str, samples: list, importer: Importer, size: int) -> Iterato
 
 def _phantom(name: str, size: int):
     """Images, masks and manifest of a phantom data set; its key is the generator's code, so an edit makes it anew."""
-    folder = entry_folder(name, size, [f"importer {VERSION}", modules_sha256(["ehanet.data.phantoms"])])
+    folder = entry_folder(name, size, [modules_sha256(["ehanet.data.phantoms"])])
     ready = read_entry(folder)
     if ready is not None:
         return ready

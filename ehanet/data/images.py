@@ -11,9 +11,10 @@ import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit cannot be raised by a user; ours below can
 PIXEL_LIMIT = 120_000_000  # the largest ISIC photographs hold 30 million pixels
@@ -66,6 +67,37 @@ class _TooLarge(ValueError):
     """Over the pixel limit."""
 
 
+class Header(NamedTuple):
+    """Pillow's name of the format, and the EXIF orientation (CIPA DC-008, tag 274); 1 is upright, 2 to 8 are turned or mirrored."""
+
+    format: str
+    orientation: int
+
+
+def read_header(data: bytes, name: str) -> Header:
+    """Format and orientation of a file that holds one image; what cannot be read is left for the decoder to name.
+
+    Raises:
+        ValueError: an animation or several pages.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with its previews
+            header = Header(image.format, image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # on damaged bytes Pillow's readers raise anything
+        return Header("", 1)
+    if frames > 1:
+        raise ValueError(f"{name}: holds {frames} images (an animation or several pages); save the one you mean as PNG or JPEG")
+    return header
+
+
+def _check_own(data: bytes, name: str) -> None:
+    """One upright image in the file: a mask is drawn on what a viewer shows, which turns the image, or on what is stored, and nothing in the pair says which."""
+    orientation = read_header(data, name).orientation
+    if orientation in range(2, 9):  # what others mean no viewer knows
+        raise ValueError(f"{name}: stored turned or mirrored (EXIF orientation {orientation}), so that image and mask may not fit; save it upright")
+
+
 def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
     try:
         return image.convert(mode)
@@ -87,6 +119,16 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         grey = _grey_to_uint8(np.asarray(image), name)
         return np.repeat(grey[..., None], 3, axis=2)
     return np.asarray(_converted(image, "RGB", name))
+
+
+def decode_own_image(data: bytes, name: str) -> np.ndarray:
+    """Image of a user's own folder -> uint8 (H, W, 3), as :func:`decode_image`.
+
+    Raises:
+        ValueError: also several images in one file, or an EXIF orientation other than upright.
+    """
+    _check_own(data, name)
+    return decode_image(data, name)
 
 
 def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
@@ -111,19 +153,22 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
 def decode_own_mask(data: bytes, name: str) -> np.ndarray:
     """Mask of a user's own folder -> bool (H, W).
 
-    JPEG: above 127. Palette images: any index but 0. Lossless files: where at most one value besides 0 occurs (0/1, 0/255,
-    0/128), that value is foreground; with more values (soft edges) above half of the full range. Colours count by their
-    brightest channel, alpha is dropped.
+    JPEG: above 127. Palette images: any index but 0 where the palette has colours, else by their greys. Lossless files: where at
+    most one value besides 0 occurs (0/1, 0/255, 0/128), that value is foreground; with more values (soft edges) above half of the
+    full range. Colours count by their brightest channel, alpha is dropped.
 
     Raises:
-        ValueError: unreadable, or several values of which none reaches half of the range (a label map of several classes).
+        ValueError: unreadable, several values of which none reaches half of the range (a label map of several classes), several
+            images in one file, or an EXIF orientation other than upright.
     """
+    _check_own(data, name)
     image = _open(data, name)
-    if image.mode in ("P", "1"):
+    greys = _palette_greys(image) if image.mode == "P" else None
+    if image.mode in ("P", "1") and greys is None:
         return np.asarray(image) > 0
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
         image = _converted(image, "L" if image.mode in ("LA", "La") else "RGB", name)
-    values = np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else _converted(image, "RGB", name))
+    values = greys if greys is not None else np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else _converted(image, "RGB", name))
     if values.ndim == 3:
         values = values.max(axis=2)
     if PurePosixPath(name).suffix.lower() in JPEG_SUFFIXES:
@@ -141,6 +186,19 @@ def decode_own_mask(data: bytes, name: str) -> np.ndarray:
     if levels[0] < 0 or levels[-1] <= half:
         raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; make it binary (0 and 255) first")
     return values > half
+
+
+def _palette_greys(image: Image.Image) -> np.ndarray | None:
+    """A palette image by its greys, uint8 (H, W), since white may be index 0 (Pillow's quantize); None where they say less than the indices do:
+    colours are in use, or one grey for several indices."""
+    indices, palette = np.asarray(image), np.zeros((256, 3), np.uint8)
+    given = np.array(image.getpalette() or [], np.uint8)[:768]
+    palette.reshape(-1)[: len(given)] = given
+    used = np.unique(indices)
+    colours = np.unique(palette[used], axis=0)
+    if np.ptp(colours, axis=1).any() or len(colours) == 1 < len(used):
+        return None
+    return palette[indices, 0]
 
 
 def squash_image(image: np.ndarray, size: int) -> np.ndarray:

@@ -14,10 +14,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from ehanet.data.archives import Member, Source
-from ehanet.data.images import decode_image, decode_mask, decode_own_mask, large_alone, squash_image, squash_mask
+from ehanet.data.archives import Member, Source, printable
+from ehanet.data.images import decode_image, decode_mask, decode_own_image, decode_own_mask, large_alone, squash_image, squash_mask
 
-VERSION = 1  # part of the cache's key: raise it when the arrays made from the same files change
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
 NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories that lists and tables of names cannot hold: control characters, half characters, line separators
 
@@ -100,11 +99,13 @@ def _own(path: PurePosixPath) -> Found | None:
 
 @dataclass(frozen=True)
 class Importer:
-    """The pattern of a data set, the layout in words for errors, and how its masks are binarised."""
+    """The pattern of a data set, the layout in words for errors, how its images are decoded and its masks binarised."""
 
     pattern: Callable[[PurePosixPath], Found | None]
     layout: str
+    read_image: Callable[[bytes, str], np.ndarray] = decode_image  # as stored, which is how the published masks were drawn
     read_mask: Callable[[bytes, str], np.ndarray] = decode_mask
+    version: int = 1  # part of the cache's key: raise it when the arrays made from the same files change, or what is refused
 
 
 IMPORTERS = {
@@ -113,7 +114,7 @@ IMPORTERS = {
     "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
 }
-OWN = Importer(_own, "images/ and masks/ with files of the same stems", decode_own_mask)
+OWN = Importer(_own, "images/ and masks/ with files of the same stems, none in subfolders of them", decode_own_image, decode_own_mask, version=2)
 
 
 def natural_key(text: str) -> tuple:
@@ -162,6 +163,17 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
     return [Sample(i, groups[i], images[i], tuple(masks[i][part] for part in sorted(masks[i]))) for i in ids]
 
 
+def passed_over(sources: Iterable[Source]) -> list[str]:
+    """A line on the images of a user's own source that lie in subfolders of images/ or masks/, where no sample is looked for."""
+    paths = [member.pure for source in sources for member in source.members if member.pure.suffix.lower() in IMAGE_SUFFIXES and _own(member.pure) is None]
+    deeper = [path.parent for path in paths if {"images", "masks"} & {part.lower() for part in path.parts[:-2]}]
+    if not deeper:
+        return []
+    folders = sorted(set(deeper))
+    others = f" and {len(folders) - 1} more" if folders[1:] else ""
+    return [f"{len(deeper)} files in {printable(folders[0])}{others} were passed over; put them into images/ and masks/ themselves"]
+
+
 def _identical(first: File, second: File) -> bool:
     if first.member.size != second.member.size or (first.member.crc is not None and first.member.crc != second.member.crc):
         return False
@@ -196,7 +208,7 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
     """
     content = sample.image.read()
     with large_alone(content, sample.image.label):
-        image = decode_image(content, sample.image.label)
+        image = importer.read_image(content, sample.image.label)
         height, width = image.shape[:2]
         union = np.zeros((height, width), bool)
         for file in sample.masks:
@@ -204,8 +216,6 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
             with large_alone(content, file.label):
                 mask = importer.read_mask(content, file.label)
             if mask.shape != union.shape:
-                sizes = f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
-                turned = mask.shape == union.shape[::-1] and mask.shape[0] != mask.shape[1]
-                raise ValueError(f"{file.label}: {sizes}; " + ("the image may be stored on its side (EXIF): save it upright" if turned else "export one of them again"))
+                raise ValueError(f"{file.label}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}; export one of them again")
             union |= mask
         return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())

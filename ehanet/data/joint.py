@@ -7,14 +7,14 @@ from collections import Counter
 
 import numpy as np
 
-from ehanet.data.splits import SPLITS, split_csv
+from ehanet.data.splits import SPLITS, content_and_split, split_csv
 
 
 def join(parts: list) -> tuple[np.ndarray, np.ndarray, list[str], list[str], dict[str, np.ndarray], dict]:
     """Images, masks, ids, groups, splits and manifest of data sets of one size, one after the other.
 
     Ids and groups get the part's name in front, as in "kvasir-seg/cju0qkwl35piu0993l0dewei2"; the manifest's ``parts`` maps each
-    part's name to the number of its images, in order.
+    part's name to the number of its images, in order, ``part_hashes`` to its ``content_and_split``.
     """
     ids = [f"{part.name}/{image}" for part in parts for image in part.ids]
     groups = [f"{part.name}/{group}" for part in parts for group in part.groups]
@@ -26,6 +26,7 @@ def join(parts: list) -> tuple[np.ndarray, np.ndarray, list[str], list[str], dic
     manifests = [part.manifest for part in parts]
     manifest = {
         "size": manifests[0]["size"], "count": len(ids), "parts": {part.name: len(part.ids) for part in parts},
+        "part_hashes": {part.name: content_and_split(part.manifest) for part in parts},
         "content": hashlib.sha256("\n".join(manifest["content"] for manifest in manifests).encode()).hexdigest(),
         "sources": [source for manifest in manifests for source in manifest["sources"]],
         "original_sizes": dict(sum((Counter(manifest["original_sizes"]) for manifest in manifests), Counter())),

@@ -71,6 +71,17 @@ def find_part(archive: Archive, folder: Path, alone: bool) -> Path | None:
     return None
 
 
+def own_path(given: str | Path) -> Path:
+    """A folder or archive of the user's own, by the path as given: what it is called is the name of a link, not of what the link leads to."""
+    path = Path(os.path.expanduser(given)).absolute()
+    return path.resolve() if path.name == ".." else path
+
+
+def own_name(given: str | Path) -> str:
+    """What the data set in a folder or archive of the user's own is called: the last part of its path."""
+    return archive_stem(own_path(given))
+
+
 def describe(path: Path, archive: Archive | None) -> dict:
     """File name, bytes and SHA-256 of a source, and whether it is the official file (None: not known).
 

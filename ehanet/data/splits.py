@@ -116,3 +116,22 @@ def resolve_split(
     if straddling:
         warnings.append(f"the split {account['source']} has {straddling} patients in more than one part: its scores are too good")
     return indices, account, warnings
+
+
+def content_and_split(manifest: dict, part: str = "") -> list[str]:
+    """Hashes of a data set's decoded images at their size, and of its split: what two loads must share for a run to belong to both.
+
+    Args:
+        part: of a union, whose hashes are wanted in place of the whole's.
+    """
+    return manifest.get("part_hashes", {}).get(part) or [manifest["content"], manifest["split"]["sha256"]]
+
+
+def check_same_images(mine: list[str] | None, manifest: dict, run: str) -> None:
+    """Refuse a run whose ``content_and_split`` is not that of the data set at hand: its test images may be among those it was trained on.
+
+    Raises:
+        ValueError: the message names the run.
+    """
+    if mine != content_and_split(manifest):
+        raise ValueError(f"{run} is a run on other images or another split of {manifest['name']}; choose another folder or remove it")

@@ -1,7 +1,7 @@
 """F1 of a predicted edge map against the label's contour: best threshold over the data set (ODS) and per image (OIS).
 
 As in the Berkeley segmentation benchmark (Martin et al., TPAMI 2004; Arbelaez et al., TPAMI 2011) with a tolerance in pixels; maps are not thinned
-and pixels not matched one to one, since EHANet's edges are three pixels wide on purpose: an edge pixel counts as right within the
+and pixels not matched one to one, since the edges that EHANet learns are two pixels wide on purpose: an edge pixel counts as right within the
 tolerance of the contour, a contour pixel as found within the tolerance of an edge pixel.
 """
 

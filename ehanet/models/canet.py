@@ -42,7 +42,7 @@ class CANet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         x, small, skips = self.down[0](images), images, []
         for block, unit in zip(self.down[1:], self.pyramid):
             skips.append(x)

@@ -16,7 +16,7 @@ from ehanet.losses import StructureLoss
 from ehanet.models.blocks import conv_bn, conv_bn_relu, resize
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
-from ehanet.models.pranet import RES2NET
+from ehanet.models.pranet import RES2NET, UNWEIGHTED
 from ehanet.models.registry import register
 
 WIDTH = 64  # channels throughout
@@ -54,7 +54,7 @@ class CFANet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits, two sides (B, 1, H, W), edge (B, 2, H, W)."""
-        check_images(images)
+        check_images(images, self)
         stem, x1, x2, x3, x4 = self.encoder(images)
         x0 = F.max_pool2d(stem, 3, stride=2, padding=1)
         edges = [self._fuse_shallow(self.shallow0(x0), self.shallow1(x1))]
@@ -141,7 +141,7 @@ def _up(x: Tensor, like: Tensor) -> Tensor:
     return resize(x, like.shape[2:], align_corners=True)
 
 
-@register("cfanet", loss=StructureLoss)
+@register("cfanet", loss=StructureLoss, note=UNWEIGHTED)
 def cfanet(pretrained: bool = False, encoder: str = RES2NET, encoder_weights: str | Path | None = None) -> CFANet:
     """CFANet under its registered name."""
     return CFANet(encoder, pretrained, encoder_weights)

@@ -57,7 +57,7 @@ class Control(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         height, width = images.shape[2:]
         padded = pad_to_multiple(images, 32)
         *shallow, deep = self.encoder(padded)

@@ -59,7 +59,7 @@ class EHANet(nn.Module, Pretrained):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> outputs of the same H and W."""
-        check_images(images)
+        check_images(images, self)
         size = images.shape[2:]
         features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
         f1, f2, f3, f4, deep = [efa(feature) for efa, feature in zip(self.efa, features)]

@@ -68,7 +68,7 @@ class HiFormer(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         fine, middle, coarse = self.encoder(images)
         fine, coarse = self._fuse(fine, coarse)
         for convs, like in zip(self.decode_coarse, (middle, fine)):

@@ -46,7 +46,7 @@ class LANet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
         *skips, deep = [efa(feature) for efa, feature in zip(self.efa, features)]
         votes = None

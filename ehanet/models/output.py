@@ -42,12 +42,13 @@ def as_output(network: nn.Module, inputs: tuple, out: Tensor | SegmentationOutpu
     return SegmentationOutput(out, [])
 
 
-def check_images(images: Tensor) -> None:
-    """Refuse what no network can take: it must be (B, 3, H, W), floating, H and W at least 32. Values are not looked at: that would stall a GPU at every step.
+def check_images(images: Tensor, network: nn.Module) -> None:
+    """Refuse what ``network`` cannot take: it must be (B, 3, H, W), floating, B at least 1, H and W at least 32, and of the type of its weights where no
+    autocast converts. Values are not looked at: that would stall a GPU at every step.
 
     Raises:
-        TypeError: not a floating point tensor.
-        ValueError: wrong rank, number of channels or size; the message names what was expected.
+        TypeError: not a floating point tensor, or not of the weights' type.
+        ValueError: wrong rank, number of channels or size, no image; the message names what was expected.
     """
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"images: expected a torch.Tensor (B, 3, H, W), got {type(images).__name__}")
@@ -57,6 +58,11 @@ def check_images(images: Tensor) -> None:
         raise ValueError(f"images: expected 3 channels (RGB), got {images.shape[1]} in shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise TypeError(f"images: expected floating point values in [0, 1], got {images.dtype}; divide uint8 by 255")
+    dtype = next((parameter.dtype for parameter in network.parameters()), images.dtype)
+    if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(f"images: expected {dtype} as the network's weights, got {images.dtype}; convert them with images.to({dtype})")
+    if images.shape[0] == 0:  # len() would fix the batch of an export
+        raise ValueError(f"images: expected at least one image, got shape {tuple(images.shape)}")
     if min(images.shape[2:]) < MINIMUM_SIZE:
         height, width = images.shape[2:]
         raise ValueError(f"images: expected at least {MINIMUM_SIZE} x {MINIMUM_SIZE} pixels, got {height} x {width}")

@@ -19,6 +19,7 @@ from ehanet.models.registry import register
 
 RES2NET = "res2net50d"  # timm's name of Res2Net-50 v1b 26w 4s: deep stem, average-pooled shortcuts
 REDUCED = 32
+UNWEIGHTED = "BCE of its structure loss not weighted, as in the authors' code; the paper weighs it"
 
 
 class PraNet(nn.Module):
@@ -49,7 +50,7 @@ class PraNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits and three sides (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         features = self.encoder(images)[2:]
         upper = self.partial_decoder(*(reduce(feature) for reduce, feature in zip(self.reduce, features)))
         maps = [upper]
@@ -113,7 +114,7 @@ class ReverseAttention(nn.Module):
         return self.head(self.refine(self.reduce(x * (1 - upper.sigmoid())))) + upper
 
 
-@register("pranet", loss=StructureLoss)
+@register("pranet", loss=StructureLoss, note=UNWEIGHTED)
 def pranet(pretrained: bool = False, encoder: str = RES2NET, encoder_weights: str | Path | None = None) -> PraNet:
     """PraNet under its registered name."""
     return PraNet(encoder, pretrained, encoder_weights)

@@ -22,7 +22,7 @@ FILE_NAME = "model.safetensors"  # in a folder, and in a repository of the Huggi
 KEY, SCHEMA = "ehanet", 1  # of the file's metadata
 
 
-class Pretrained(PyTorchModelHubMixin, library_name="ehanet", pipeline_tag="image-segmentation", license="mit", tags=["medical-imaging"]):
+class Pretrained(PyTorchModelHubMixin, library_name="ehanet", pipeline_tag="image-segmentation", license="other", tags=["medical-imaging"]):
     """``save_pretrained``, ``push_to_hub`` (both of huggingface_hub) and ``from_pretrained`` for a network with an ``encoder``.
 
     Attributes:

@@ -39,7 +39,7 @@ class ResUNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         x, skips = self.stem(images) + self.stem_skip(images), []
         for unit in self.down:
             skips.append(x)
@@ -64,7 +64,7 @@ class ResidualUnit(nn.Module):
         return self.body(x) + self.skip(x)
 
 
-@register("resunet")
+@register("resunet", note="skips of the units are 3x3 convolutions, in the paper identities where shapes allow")
 def resunet(pretrained: bool = False) -> ResUNet:
     """ResUNet under its registered name. It has no backbone: ``pretrained`` changes nothing."""
     return ResUNet()

@@ -48,7 +48,7 @@ class ResUNetPP(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         x, skips = self.stem(images), []
         for unit in self.down:
             skips.append(x)

@@ -14,6 +14,8 @@ from ehanet.models.blocks import conv_bn_relu
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
 
+NOTE = "batch norm, padded convolutions, nearest upsampling and a 3x3 convolution as up-convolution"
+
 
 class UNet(nn.Module):
     """Five levels of two 3x3 conv-BN-ReLU, max-pool down, up-convolution, concatenation with the skip, 1x1.
@@ -38,7 +40,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
-        check_images(images)
+        check_images(images, self)
         x, skips = self.down[0](images), []
         for convs in self.down[1:]:
             skips.append(x)
@@ -53,13 +55,13 @@ def _two_convs(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(conv_bn_relu(channels, width, bias=True), conv_bn_relu(width, width, bias=True))
 
 
-@register("unet")
+@register("unet", note=NOTE)
 def unet(pretrained: bool = False) -> UNet:
     """U-Net of the paper's width. It has no backbone: ``pretrained`` changes nothing."""
     return UNet(64)
 
 
-@register("unet-32")
+@register("unet-32", note=NOTE)
 def unet_32(pretrained: bool = False) -> UNet:
     """U-Net of half the width and a quarter of the cost, for laptops."""
     return UNet(32)

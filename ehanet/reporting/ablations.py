@@ -34,9 +34,14 @@ def ablation_rows(reports: str | Path, dataset: str) -> list[Result]:
     rows = [row for row in read_results(reports, dataset) if row.frames and row.method == "ehanet"]
     if not rows:
         raise ValueError(f"{dataset}: no scored run of ehanet in {reports}, so there is nothing to take apart; add it to the profile's methods")
-    reference = find_reference(rows)
+    reference = find_reference(rows, lambda row: any(set(changes(other, row)) <= set(PARTS) for other in _comparable(row, rows)))
+    return [reference, *_comparable(reference, rows)]
+
+
+def _comparable(reference: Result, rows: list[Result]) -> list[Result]:
+    """Those that differ from the reference in switches of the ablation alone."""
     fixed = _fixed(reference.config)
-    return [reference, *(row for row in rows if row is not reference and _fixed(row.config) == fixed and changes(row, reference))]
+    return [row for row in rows if row is not reference and _fixed(row.config) == fixed and changes(row, reference)]
 
 
 def changes(row: Result, reference: Result) -> dict[str, object]:

@@ -113,12 +113,13 @@ def _bold_note(body: list[dict], tracks: bool) -> str:
 def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], tracks: dict[str, list[Result]], references: dict[str, Result]) -> Table:
     several, track = len(tracks) > 1, tracks_of(rows)
     name = " or ".join(f"{row.title} ({track})" if several else row.title for track, row in references.items())
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("mark", "Mark", shown=False)]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
         columns += [Column(f"{score}_difference", f"Δ {title}", "score", digits), Column(f"{score}_p_holm", "p (Holm)", "value"),
                     Column(f"{score}_effect", "Effect", "score", 2), Column(f"{score}_first_share", "First", "value"),
                     *[Column(f"{score}_{p}", p, shown=False) for p in EXACT]]
+    columns.append(Column("mark", "Mark"))
     body = []
     for row in rows:
         if not row.frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,10 +13,10 @@ from matplotlib.transforms import Bbox
 from ehanet.config import RunConfig
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result, mark_of, read_results
-from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, headline, looks, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import compare_tracks, track_column, tracks_of
-from ehanet.reporting.wording import common, dataset_title, deviations
+from ehanet.reporting.wording import common, dataset_title, deviations, trained_encoders
 
 MODULES = ["ehanet.reporting.costs"]
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
@@ -71,25 +72,34 @@ def _table(dataset: str, rows: list[Result], costs: dict[str, dict]) -> Table:
         if not row.frames or "reason" in cost:
             body.append(row.empty_cells | ({"mark": cost["reason"]} if row.frames else {}))
             continue
-        body.append({**cost, "title": row.title, "track": track[row.label], "millions": f"{cost['parameters'] / 1e6:.2f}", "gmac": f"{cost['gmac']:.2f}", "rate_1": f"{cost['rate_1']:.1f}",
-                     "rate_best": f"{cost['rate_best']:.1f}", "mark": mark_of(rows)})
-    notes = ["Parameters: those that receive a gradient. GMAC: one image of 256 × 256 pixels; convolutions, linear layers and attention products.",
+        body.append({**cost, "title": row.title, "track": track[row.label], "millions": f"{cost['parameters'] / 1e6:.2f}", "gmac": f"{cost['gmac']:.2f}", "rate_1": _two_digits(cost["rate_1"]),
+                     "rate_best": _two_digits(cost["rate_best"]), "mark": mark_of(rows)})
+    notes = ["Parameters: those that an output depends on (map, side map or edge), frozen or not. GMAC: one image of 256 × 256 pixels; convolutions, linear layers and attention products.",
              f"Speed: inference at {side} × {side} pixels in {precision} on {device}, all rows in one run, one after another; best: the batch of 1, 4, 16 or 64"
-             " with most images a second, larger ones tried while that helps and a batch takes less than a second. Memory: peak of a training step of 4 images of that size, network included,"
+             " with most images a second, larger ones tried while that helps and a batch takes less than a second; two digits, since the same networks measured twice on one machine of two cores differed by up to 16 %. Memory: peak of a training step of 4 images of that size, network included,"
              " without the optimizer's state.", *deviations(rows)]
     return Table(f"cost_{dataset}", f"{dataset_title(dataset)}: cost of the networks, measured on {device}", mark_of(rows), columns, body, notes)
+
+
+def _two_digits(rate: float) -> str:
+    """As far as another measurement agrees, nearly: 27.0 -> "27", 5.86 -> "5.9", 431.2 -> "430"."""
+    after = 1 - math.floor(math.log10(rate))
+    return f"{round(rate, after):.{max(after, 0)}f}"
 
 
 def _draw(points: list[tuple[Result, Score, dict]], title: str, mark: str) -> Figure:
     """Mean Dice against each of PANELS, every method by its number in the legend below."""
     legend = 0.12 + 0.16 * -(-len(points) // LEGEND_COLUMNS)  # inches
-    height = 3.6 + legend
+    styles = looks({row.label: row.method for row, _, _ in points})
+    heading, more = headline(f"{title}: Dice against cost; up and to the left is better", trained_encoders([row for row, _, _ in points]))
+    head = 0.3 + more
+    height = 3.3 + head + legend
     figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, height), sharey=True, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, legend / height, 1, 1 - (legend + 0.3) / height), w_pad=0.06)
+    figure.get_layout_engine().set(rect=(0, legend / height, 1, 1 - (legend + head) / height), w_pad=0.06)
     for axis, (key, label) in zip(axes, PANELS.items()):
         values = [cost["gmac"] if key == "gmac" else cost["parameters"] / 1e6 for _, _, cost in points]
         for (row, dice, _), value in zip(points, values):
-            style = look(row.label, row.method)
+            style = styles[row.label]
             axis.errorbar(value, dice.mean, [[dice.mean - dice.low], [dice.high - dice.mean]], color=FAINT, linewidth=1, zorder=1)
             axis.scatter(value, dice.mean, s=34 * style.scale**2, marker=style.marker, color=style.colour, edgecolors="white", linewidths=0.8, zorder=3)
         axis.set_xscale("log")
@@ -100,11 +110,11 @@ def _draw(points: list[tuple[Result, Score, dict]], title: str, mark: str) -> Fi
         shown, fine = ([tick for tick in ticks if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]] for ticks in (TICKS, FINE_TICKS))
         axis.set_xticks(shown if len(shown) > 2 else fine)
     axes[0].set_ylabel("mean Dice, 95 % interval")
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: Dice against cost; up and to the left is better", ha="left", va="top", fontsize=7.5, color=MUTED)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.5, color=MUTED)
     stamp(figure, mark)
     handles = []
     for number, (row, _, _) in enumerate(points, start=1):
-        style = look(row.label, row.method)
+        style = styles[row.label]
         handles.append(plt.Line2D([], [], color=style.colour, marker=style.marker, linestyle="", markersize=5 * style.scale, label=f"{number}  {row.title}"))
     figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, fontsize=7, handletextpad=0.2, columnspacing=1.2, labelspacing=0.35, borderaxespad=0.2)
     for axis, key in zip(axes, PANELS):

@@ -13,7 +13,7 @@ from ehanet.files import file_sha256
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
-from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, look, panels_across, plt, save_figure, stamp
+from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, look, looks, panels_across, plt, save_figure, stamp
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.curves"]
@@ -113,8 +113,9 @@ def _draw_overview(runs: dict[str, list[pd.DataFrame]], methods: dict[str, str],
     height = 0.55 + 1.45 * high
     figure, axes = plt.subplots(high, wide, figsize=(WIDTH, height), sharex=True, sharey=True, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height))
+    styles = looks({label: methods.get(label, label) for label in runs})
     for axis, label in zip(axes.flat, labels):
-        style = look(label, methods.get(label))
+        style = styles[label]
         for other in labels:
             for frame in runs[other] if other != label else []:
                 axis.plot(frame["epoch"], frame["val_dice"], color=FAINT, linewidth=0.7, zorder=1)

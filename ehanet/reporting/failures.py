@@ -14,12 +14,12 @@ from ehanet.data import Dataset
 from ehanet.metrics.contours import KINDS, error_kinds, kind_shares, main_kind
 from ehanet.metrics.regions import binarise
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, picture_grid, places_of, read_maps, shortened, show
+from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, display_note, draw_contour, picture_grid, places_of, read_maps, shortened, show
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
-from ehanet.reporting.style import BACKGROUND, FOUND, INK, MISSED, MUTED, PURPLE, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import BACKGROUND, FOUND, INK, MISSED, MUTED, PURPLE, SPURIOUS, WIDTH, figure_style, headline, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import track_column, tracks_of
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, trained_encoders
 
 MODULES = ["ehanet.reporting.failures"]
 WORST = 10  # images of the atlas, in rows of half as many
@@ -40,14 +40,15 @@ def failures_report(data: Dataset, reports: str | Path) -> Table:
         FileNotFoundError, ValueError: scores or maps are missing or damaged; the message names the file.
     """
     reports = Path(reports)
-    rows = [row for row in read_results(reports, data.name) if row.frames]
+    every = read_results(reports, data.name)
+    rows = [row for row in every if row.frames]
     reference, mark, title = find_reference(rows), mark_of(rows), dataset_title(data.name)
     inputs = {"inputs": [record["id"] for row in rows for record in row.records], "data": data.manifest}
     maps = {row.label: read_maps(reports, row, data) for row in rows}
     shares = {label: [kind_shares(*pair) for pair in zip(binarise(found.probabilities), _labels(data, found.ids))] for label, found in maps.items()}
     worst = reference.frames[0].sort_values("dice", kind="stable").head(WORST)
     own = dict(zip(maps[reference.label].ids, shares[reference.label]))
-    tables = [_worst(data, rows, reference, worst, own, mark), _kinds(data, rows, shares, mark)]
+    tables = [_worst(data, rows, reference, worst, own, mark), _kinds(data, every, shares, mark)]
     for table in tables:
         write_table(table, reports / "tables", MODULES, **inputs)
     with figure_style():
@@ -55,10 +56,11 @@ def failures_report(data: Dataset, reports: str | Path) -> Table:
         masks = {image: binarise(found.probabilities[place:place + 1])[0] for place, image in enumerate(found.ids) if image in set(worst["image"])}
         path = reports / "figures" / f"failures_{data.name}"
         heading = f"{title}: the {len(worst)} test images with the lowest Dice of {look(reference.label, reference.method).title}, seed {reference.seeds[0]}, worst first"
+        heading += display_note(data.images[places_of(data, worst["image"].tolist())])
         figure = _draw_atlas(data, tables[0], masks, heading, mark)
         save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, images=worst["image"].tolist(), **inputs), f"Worst images of {title}")
         path = reports / "figures" / f"failure_kinds_{data.name}"
-        figure = _draw_kinds(tables[1], f"{title}: what the wrong pixels are, in percent of all pixels", mark)
+        figure = _draw_kinds(tables[1], f"{title}: what the wrong pixels are, in percent of all pixels", trained_encoders(rows), mark)
         save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **inputs), f"Kinds of error on {title}")
     return tables[0]
 
@@ -93,16 +95,19 @@ def _kinds(data: Dataset, rows: list[Result], shares: dict[str, list[dict]], mar
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False), track_column(rows),
                Column("wrong", "Wrong pixels, %", "score", 2), *[Column(kind, f"of them {kind}, %", "score", 0) for kind in KINDS],
                *[Column(f"images_{kind}", f"Images {kind}" if kind != "none" else "without error", "count") for kind in (*KINDS, "none")],
-               Column("failed", f"Dice below {FAILED}", "count")]
+               Column("failed", f"Dice below {FAILED}", "count"), Column("mark", "Mark")]
     body, track = [], tracks_of(rows)
     for row in rows:
+        if not row.frames:
+            body.append(row.empty_cells)
+            continue
         frame, mine = row.frames[0], shares[row.label]
         wrong = 1 - frame["accuracy"].to_numpy()
         total = {kind: float(np.sum(wrong * [share[kind] for share in mine])) for kind in KINDS}
         kinds = [main_kind(share) for share in mine]
         body.append({"title": look(row.label, row.method).title, "label": row.label, "method": row.method, "track": track[row.label], "wrong": Score(100 * float(wrong.mean())),
                      **{kind: Score(100 * value / max(wrong.sum(), 1e-12)) for kind, value in total.items()},
-                     **{f"images_{kind}": kinds.count(kind) for kind in (*KINDS, "none")}, "failed": int((frame["dice"] < FAILED).sum())})
+                     **{f"images_{kind}": kinds.count(kind) for kind in (*KINDS, "none")}, "failed": int((frame["dice"] < FAILED).sum()), "mark": mark})
     return Table(f"failure_kinds_{data.name}", f"{dataset_title(data.name)}: what goes wrong, by method (first seed)", mark, columns, body, [RULE])
 
 
@@ -133,18 +138,21 @@ def _draw_atlas(data: Dataset, table: Table, masks: dict[str, np.ndarray], headi
     return figure
 
 
-def _draw_kinds(table: Table, heading: str, mark: str) -> Figure:
+def _draw_kinds(table: Table, heading: str, trained: str, mark: str) -> Figure:
     """One stacked bar a method."""
-    height = 0.95 + 0.24 * max(len(table.rows), 2)
+    rows = [row for row in table.rows if row.get("wrong") is not None]
+    heading, more = headline(heading, trained)
+    head = 0.3 + more
+    height = 0.65 + head + 0.24 * max(len(rows), 2)
     figure, axis = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height))
-    left = np.zeros(len(table.rows))
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head / height))
+    left = np.zeros(len(rows))
     for kind in KINDS:
-        widths = np.array([row["wrong"].mean * row[kind].mean / 100 for row in table.rows])
+        widths = np.array([row["wrong"].mean * row[kind].mean / 100 for row in rows])
         axis.barh(range(len(widths)), widths, left=left, color=COLOURS[kind], hatch=HATCHES[kind], edgecolor="white", linewidth=0.6, height=0.66, label=kind)
         left += widths
-    axis.set_yticks(range(len(table.rows)), [row["title"] for row in table.rows])
-    axis.set_ylim(len(table.rows) - 0.4, -0.6)
+    axis.set_yticks(range(len(rows)), [row["title"] for row in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("wrong pixels, % of all pixels")
     axis.grid(axis="y", visible=False)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handleheight=1.4)

@@ -11,8 +11,7 @@ from ehanet.data import Dataset
 from ehanet.metrics.scores import LOWER_IS_BETTER
 from ehanet.metrics.statistics import collect, compare, paired_differences
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.edges import without_iem
-from ehanet.reporting.results import Result, find_reference, mark_of, read_results
+from ehanet.reporting.results import Result, find_reference, mark_of, read_results, without_part
 from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.wording import dataset_title
@@ -30,8 +29,8 @@ def iem_report(data: Dataset, reports: str | Path) -> Table | None:
     """
     reports = Path(reports)
     rows = [row for row in read_results(reports, data.name) if row.frames]
-    reference = find_reference(rows)
-    bare = without_iem(rows, reference)
+    reference = find_reference(rows, lambda row: without_part(row, rows, "iem"))
+    bare = without_part(reference, rows, "iem")
     if bare is None:
         return None
     frames = {"without": bare.frames, "with": reference.frames}

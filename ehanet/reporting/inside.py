@@ -12,9 +12,9 @@ from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise
 from ehanet.metrics.resampling import bootstrap_means
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, draw_contour, name_row, picture_grid, shortened, show
+from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, display_note, draw_contour, name_row, picture_grid, shortened, show
 from ehanet.reporting.results import ABSENT, mark_of_manifest
-from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import INK, LINES, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.wording import dataset_title
 
@@ -22,7 +22,6 @@ MODULES = ["ehanet.inside", "ehanet.reporting.inside"]
 CAM_MAP, GATE_MAP = "magma", "cividis"  # both grow lighter with the value, in colour and in grey print
 OUTPUT_TITLES = {"s1": "side output 1\n(coarsest)", "s2": "side output 2", "s3": "side output 3", "s4": "side output 4\n(finest)", "final": "final output", "edge": "edge"}
 SHADES = ("#1b1f24", "#0068a8", "#00805f", "#c8500a", "#d08a00")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
@@ -43,8 +42,9 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
     place = data.ids.index(seen.image)
     image, truth = data.images[place], data.masks[place].astype(bool)
     name, shown = look(seen.label, seen.method).title, shortened(seen.image)
-    figures = {"grad_cam": (_draw_cams, f"{title}, {shown}: Grad-CAM, where a layer holds evidence for the output"),
-               "outputs": (_draw_outputs, f"{title}, {shown}: outputs of {name} from coarse to fine; black 0, white 1"),
+    bright = display_note([image])
+    figures = {"grad_cam": (_draw_cams, f"{title}, {shown}: Grad-CAM, where a layer holds evidence for the output{bright}"),
+               "outputs": (_draw_outputs, f"{title}, {shown}: outputs of {name} from coarse to fine; black 0, white 1{bright}"),
                "gates": (_draw_gates, f"{title}, {shown}: gates of {name}")}
     with figure_style():
         for kind, (draw, heading) in figures.items():
@@ -116,7 +116,7 @@ def _draw_cams(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark: s
     for column, cam in enumerate(seen.own, start=1):
         _draw_cam(axes[2, column], image, truth, cam, f"{OUTPUT_TITLES[cam.output].splitlines()[0]}\n{_short(cam.layer)}, stride {cam.stride}")
     figure.legend(handles=contour_legend("")[:1], loc="lower left", bbox_to_anchor=(0.08, 0), fontsize=7, borderaxespad=0.2)
-    _colourbar(figure, CAM_MAP, "evidence: 0", "largest 1 %", 0, 1)
+    _colourbar(figure, CAM_MAP, "evidence: 0", "99th percentile\nof each map")
     return figure
 
 
@@ -136,8 +136,8 @@ def _short(layer: str, longest: int = 20) -> str:
     return layer if len(layer) <= longest else "…" + layer[1 - longest:]
 
 
-def _colourbar(figure: Figure, name: str, low: str, high: str, least: float, largest: float) -> None:
-    axis = figure.add_axes((0.62, 0.14 / figure.get_figheight(), 0.25, 0.09 / figure.get_figheight()))
+def _colourbar(figure: Figure, name: str, low: str, high: str) -> None:
+    axis = figure.add_axes((0.6, 0.16 / figure.get_figheight(), 0.25, 0.09 / figure.get_figheight()))
     axis.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=name)
     axis.set(xticks=[], yticks=[])
     axis.text(-0.02, 0.5, low, transform=axis.transAxes, ha="right", va="center", fontsize=7, color=INK)
@@ -186,7 +186,7 @@ def _draw_gates(seen, image: np.ndarray, truth: np.ndarray, heading: str, mark: 
         gates = [channel for channel, _ in seen.efa] if panel.startswith("EFA") else seen.ahfa
         for place, gate in enumerate(gates):
             name = f"stage {place + 1} ({len(gate)})" if panel.startswith("EFA") else f"side {place + 1} ({len(gate)})"
-            axis.plot(np.linspace(0, 100, len(gate)), np.sort(gate), color=SHADES[place], linestyle=DASHES[place], label=name)
+            axis.plot(np.linspace(0, 100, len(gate)), np.sort(gate), color=SHADES[place], linestyle=LINES[place], label=name)
         axis.set(xlabel="channels, sorted, %", ylabel="gate", ylim=(0, 1), xlim=(0, 100))
         axis.set_title(panel, fontsize=7.5)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5, handlelength=2.4, title="(channels)", title_fontsize=6.5)

@@ -31,8 +31,13 @@ class Rung:
     validation: list[float]
     changes: list[str] = field(default_factory=list)
     gain: float = math.nan
-    kept: bool = True
+    verdict: str = "yes"  # of judge; the first step has none to be compared with
     carries: list[str] = field(default_factory=list)  # refused steps whose settings it still has
+
+    @property
+    def kept(self) -> bool:
+        """Whether the next step builds on it."""
+        return self.verdict == "yes"
 
     @property
     def mean(self) -> float:
@@ -63,15 +68,26 @@ def ladder_report(reports: str | Path, dataset: str) -> Table:
 
 
 def climb(rungs: list[Rung]) -> list[Rung]:
-    """Fill in what each step changed, gained and whether it is kept: its validation Dice must be above that of the last kept one."""
+    """Fill in what each step changed, gained and whether it is kept: see :func:`judge`."""
     last, refused = rungs[0], []
     for rung in rungs[1:]:
         rung.changes = changes(rung.row.config, last.row.config)
         rung.gain = rung.mean - last.mean
-        rung.kept = rung.gain > 0
+        rung.verdict = judge(rung.validation, last.validation)
         rung.carries = [other.row.title for other in refused if set(other.changes) & set(rung.changes)]
         last, refused = (rung, []) if rung.kept else (last, [*refused, rung])
     return rungs
+
+
+def judge(validation: list[float], before: list[float]) -> str:
+    """"yes" where the gain in validation Dice, seed by seed, is on average above its standard error; "undecided" where it is above 0 and no more; else "no".
+
+    One seed has no standard error, so it decides no gain.
+    """
+    gains = np.subtract(validation, before) if len(validation) == len(before) else np.array([np.mean(validation) - np.mean(before)])
+    if gains.mean() <= 0:
+        return "no"
+    return "yes" if len(gains) > 1 and gains.mean() > gains.std(ddof=1) / math.sqrt(len(gains)) else "undecided"
 
 
 def changes(config: dict, before: dict) -> list[str]:
@@ -109,18 +125,18 @@ def _table(dataset: str, rungs: list[Rung], scores: list[Score], absent: list[Re
         spread = float(np.std(rung.validation, ddof=1)) if len(rung.validation) > 1 else math.nan
         body.append({"step": rung.row.title, "label": rung.row.label, "changed": "where it starts" if first else "; ".join(rung.changes) or "nothing",
                      "validation": Score(rung.mean), "sd_seeds": None if math.isnan(spread) else Score(spread), "gain": None if first else Score(rung.gain),
-                     "kept": "yes" if rung.kept else "no", "test": test, "mark": mark})
+                     "kept": rung.verdict, "test": test, "mark": mark})
     last = [rung for rung in rungs if rung.kept][-1]
     seeds = max(len(rung.validation) for rung in rungs)
-    notes = [f"Each step is compared with the last one that was kept, and kept if its validation Dice is higher{' on average over the seeds' if seeds > 1 else ''}; "
-             "the test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
-             "Validation Dice is that of each run's best epoch, which it also chose, so it is too good by a little, for every step alike.",
+    notes = ["Each step is compared with the last one that was kept, seed by seed, and kept if its mean gain in validation Dice is above the gain's standard error over the "
+             "seeds (undecided: above 0 only); the test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
+             "Validation Dice is that of each run's best epoch, which it also chose, so it is too good by a little, and by more for a step with more epochs to choose from.",
              f"The recipe that is left: {last.row.title}."]
     notes += [f"{rung.row.title} still has what {', '.join(rung.carries)} tried in vain: its gain is that of both changes." for rung in rungs if rung.carries]
     if any(rung.row.config["initial_weights"] for rung in rungs):
         notes.append("Weights to start from were themselves chosen by a validation Dice that these images may have had a part in.")
     if seeds == 1:
-        notes.append("One seed: how much of a gain another training would keep is not known.")
+        notes.append("One seed: how much of a gain another training would keep is not known, so none is kept.")
     body += [{**row.empty_cells, "step": row.title} for row in absent]
     return Table(f"ladder_{dataset}", f"{dataset_title(dataset)}: the recipe, step by step", mark, columns, body, notes)
 

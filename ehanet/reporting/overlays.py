@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ehanet.reporting.style import FAINT, INK, MUTED, WIDTH, plt, stamp
 TRUTH = {"color": "white", "linestyle": "-", "linewidth": 1.2}
 PREDICTION = {"color": "#f09a1a", "linestyle": (0, (2.2, 1.4)), "linewidth": 1.4}  # dashed, so that it is told apart in grey print
 HALO_WIDTH, CELL = 2.4, 1.3  # points; inches: the lines are for cells of this side, thinner in smaller ones
+DARK = 96  # of 255: an image whose brightest percent of values is darker is brightened for display
 COVERED, THINNEST = 0.12, 0.3  # the share of a picture that contours may cover before they grow thinner, and how thin they grow at most
 HALO = [withStroke(linewidth=HALO_WIDTH, foreground=INK), Normal()]
 
@@ -97,9 +99,28 @@ def picture_grid(rows: int, columns: int, heading: str, mark: str, names: list[s
     return figure, axes
 
 
+def brightened(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """An image (H, W, 3) uint8 as people can see it: a dark one (fluorescence) scaled so that its 99th percentile is white, every other as it is.
+
+    Args:
+        like: the image that decides instead, so that variants of one image stay comparable.
+    """
+    brightest = _brightest(image if like is None else like)
+    return np.minimum(image * (255 / max(brightest, 1)), 255).astype(np.uint8) if brightest < DARK else image
+
+
+def display_note(images: Iterable[np.ndarray]) -> str:
+    """What a heading adds where :func:`brightened` changes one of its images; else empty."""
+    return "; dark images brightened for display" if any(_brightest(image) < DARK for image in images) else ""
+
+
+def _brightest(image: np.ndarray) -> float:
+    return float(np.quantile(image, 0.99))
+
+
 def show(axis: Axes, picture: np.ndarray, below: str = "", **options) -> None:
-    """A picture with a line of text below it; its limits hold against contours at the border."""
-    axis.imshow(picture, interpolation="nearest", **options)
+    """A picture with a line of text below it, a photograph (uint8) :func:`brightened`; its limits hold against contours at the border."""
+    axis.imshow(brightened(picture) if picture.dtype == np.uint8 else picture, interpolation="nearest", **options)
     axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
     axis.text(0.5, -0.03, below, transform=axis.transAxes, ha="center", va="top", fontsize=6.2, color=INK)
 

@@ -65,6 +65,8 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
 
 def _lead(datasets: list[dict], runs: list) -> str:
     methods = len({record["config"]["label"] for record, _ in runs})
+    if not runs:
+        return f"{_count(len(datasets), 'data set')}: what each holds, and what its split lets through, before any training."
     text = f"A segmentation network that looks at edges, reproduced: {_count(methods, 'method')} on {_count(len(datasets), 'data set')}"
     return text + ". Every number below can be followed back to the run, the seed, the code and the images that made it."
 
@@ -86,10 +88,11 @@ def _warnings(records: dict[str, dict], runs: list[dict]) -> list[str]:
     for record in runs:
         for warning in record.get("warnings", []):
             about.setdefault(warning, set()).add(dataset_title(record.get("data", {}).get("name", "")))
-    encoders = sorted(warning for warning in about if warning.startswith("encoder:"))
-    said = [f"{', '.join(sorted(filter(None, names)))}: {warning}." for warning, names in about.items() if warning not in encoders]
-    if encoders:
-        said.append("Encoders without ImageNet weights: started from random weights and trained (column Encoder). Scores are not those of pretrained networks.")
+    said = [f"{', '.join(sorted(filter(None, names)))}: {warning}." for warning, names in about.items() if not warning.startswith("encoder:")]
+    random = dict.fromkeys(look(record["config"]["label"], record["config"]["method"]).title for record in runs
+                           if any(warning.startswith("encoder:") for warning in record.get("warnings", [])))
+    if random:
+        said.append(f"Encoders without ImageNet weights, started from random ones (column Encoder): {'; '.join(random)}. Scores of these rows are not those of pretrained networks.")
     return said
 
 

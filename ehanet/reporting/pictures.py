@@ -13,14 +13,15 @@ from matplotlib.patches import Patch
 from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise, dice_per_image
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.overlays import read_maps
+from ehanet.reporting.overlays import brightened, display_note, read_maps
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
-from ehanet.reporting.style import BACKGROUND, FAINT, FOUND, INK, MISSED, MUTED, SPURIOUS, WIDTH, figure_style, look, plt, save_figure, stamp
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.style import BACKGROUND, FAINT, FOUND, INK, MISSED, MUTED, SPURIOUS, WIDTH, figure_style, headline, look, plt, save_figure, stamp
+from ehanet.reporting.wording import dataset_title, trained_encoders
 
 QUANTILES = {"best": 1.0, "upper\nquartile": 0.75, "median": 0.5, "lower\nquartile": 0.25, "worst": 0.0}
 METHODS_A_BAND = 8  # beside the reference; more go into a second band below, with image, truth and reference again
 PALETTE = np.array([to_rgb(colour) for colour in (BACKGROUND, SPURIOUS, MISSED, FOUND)])  # index: 2 * truth + prediction
+TRUTH = np.array([to_rgb(colour) for colour in (BACKGROUND, MUTED)])  # darker than what is found: nothing stands beside it to tell it apart from
 
 
 class _Column(NamedTuple):
@@ -54,7 +55,8 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest,
                          inputs=[row.records[0]["id"] for row in rows])
     with figure_style():
-        figure = _draw(data, indices, columns, f"{dataset_title(data.name)}: test images at the quartiles of {columns[0].title}'s Dice, seed {reference.seeds[0]}", mark)
+        figure = _draw(data, indices, columns, f"{dataset_title(data.name)}: test images at the quartiles of {columns[0].title}'s Dice, seed {reference.seeds[0]}"
+                       + display_note(data.images[indices]), trained_encoders(rows), mark)
         save_figure(figure, path, record, f"Predictions side by side on {dataset_title(data.name)}")
     return path.with_suffix(".png")
 
@@ -82,12 +84,13 @@ def _column(reports: Path, row: Result, data: Dataset, shown: list[str], indices
     return _Column(look(row.label, row.method).title, binarise(probabilities), dice_per_image(probabilities, data.masks[indices]), reference)
 
 
-def _draw(data: Dataset, indices: list[int], columns: list[_Column], title: str, mark: str) -> Figure:
+def _draw(data: Dataset, indices: list[int], columns: list[_Column], title: str, trained: str, mark: str) -> Figure:
     others = columns[1:]
     bands = max(1, -(-len(others) // METHODS_A_BAND))
     size = -(-len(others) // bands)
     groups = [[columns[0], *others[band * size:(band + 1) * size]] for band in range(bands)]
-    margin, head, names, foot, gap, line = 0.5, 0.2, 0.36, 0.28, 0.04, 0.13  # inches; ``line`` holds the Dice below a cell
+    title, more = headline(title, trained)
+    margin, head, names, foot, gap, line = 0.5, 0.2 + more, 0.36, 0.28, 0.04, 0.13  # inches; ``line`` holds the Dice below a cell
     wide = 2 + len(groups[0])
     cell = min(1.1, (WIDTH - margin - 0.06) / wide - gap)
     width, band_height = WIDTH, len(indices) * (cell + line) + names
@@ -100,7 +103,7 @@ def _draw(data: Dataset, indices: list[int], columns: list[_Column], title: str,
             named = list(QUANTILES)[row] if len(indices) == len(QUANTILES) else ""
             figure.text((margin - 0.08) / width, (bottom + cell / 2) / height, named, ha="right", va="center", fontsize=6.5, color=MUTED)
             truth = data.masks[index].astype(bool)
-            pictures = [("image", data.images[index], None, False), ("truth", PALETTE[3 * truth], None, False)]
+            pictures = [("image", brightened(data.images[index]), None, False), ("truth", TRUTH[truth.astype(int)], None, False)]
             pictures += [(column.title, PALETTE[2 * truth + column.masks[row]], column.dice[row], column.reference) for column in group]
             for place, (name, picture, dice, bold) in enumerate(pictures):
                 left = margin + place * (cell + gap)

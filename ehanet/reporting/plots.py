@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ehanet.reporting.results import Result
-from ehanet.reporting.style import INK, MUTED, WIDTH, look, plt, stamp
+from ehanet.reporting.style import INK, MUTED, WIDTH, looks, plt, stamp
 
 PANELS = {"dice": "Dice", "boundary_f1": "Boundary F1, 2 px", "hd95": "HD95, px (lower: better)"}
 
@@ -29,7 +29,7 @@ def draw_scores(tracks: dict[str, list[Result]], statistics: dict[str, pd.DataFr
         start = (places[-1] + 1 if places else 0) + heads
         spans[track] = (start - 0.45, start + len(own) - 0.55)
         rows, places = rows + own, places + [start + number for number in range(len(own))]
-    looks = [look(row.label, row.method) for row in rows]
+    styles = looks({row.label: row.method for own in tracks.values() for row in own})  # by the table's order, as in the other figures
     bottom = places[-1] + 0.6
     height = 0.95 + 0.3 * max(bottom + 0.4, 2)
     figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, height), sharey=True, layout="constrained")
@@ -38,7 +38,8 @@ def draw_scores(tracks: dict[str, list[Result]], statistics: dict[str, pd.DataFr
         means = statistics[score]
         for track, span in spans.items():
             axis.plot([means.loc[references[track].label, "mean"]] * 2, span, color=INK, linestyle=(0, (3, 3)), linewidth=0.8, zorder=1)
-        for place, row, style in zip(places, rows, looks):
+        for place, row in zip(places, rows):
+            style = styles[row.label]
             values = row.frames[0][score].to_numpy(dtype=float)
             axis.scatter(values, place + _spread(len(values)), s=5, color=style.colour, alpha=0.22, linewidths=0, zorder=2)
             mean, low, high = means.loc[row.label, ["mean", "low", "high"]].astype(float)
@@ -47,7 +48,7 @@ def draw_scores(tracks: dict[str, list[Result]], statistics: dict[str, pd.DataFr
         axis.set_title(label)
         axis.grid(axis="y", visible=False)
         axis.set_xlim(*((0, None) if score == "hd95" else (-0.02, 1.02)))
-    axes[0].set_yticks(places, [style.title for style in looks])
+    axes[0].set_yticks(places, [row.title for row in rows])
     axes[0].set_ylim(bottom, -0.6)
     for text, row in zip(axes[0].get_yticklabels(), rows):
         text.set_fontweight("bold" if any(row is reference for reference in references.values()) else "normal")

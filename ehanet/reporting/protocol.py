@@ -60,7 +60,7 @@ def _same_but_protocol(scored: list[Result], dataset: str) -> dict[str, Result]:
     def settings(row: Result) -> dict:
         return {key: value for key, value in row.config.items() if key not in ("label", "seed", "device", "protocol")}
 
-    reference = find_reference(scored)
+    reference = find_reference(scored, lambda row: any(settings(other) == settings(row) for other in scored if other is not row))
     found: dict[str, Result] = {}
     for row in [reference, *scored]:
         if settings(row) == settings(reference):
@@ -108,6 +108,7 @@ def _table(dataset: str, rows: dict[str, Result], choices: pd.DataFrame) -> tupl
              "of evaluations without one, since the predictions are the same.",
              "The row-wise Hausdorff value is the root of a number of pixels, not a distance: it cannot be compared with the others.",
              "Further choices of the released code that no number here shows: the test script reads the validation list; an empty mask ends it; "
+             "a last batch of one image ends the training; masks are soft after resizing; what is printed as S-measure and E-measure are F-scores; "
              "one seed; slices of one LGG patient may lie in several splits (see the leakage audit)."]
     missing = [released for name, (released, _) in TRAINING.items() if name not in rows]
     if missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -63,13 +64,32 @@ class Result:
     @property
     def began(self) -> str | None:
         """RANDOM where all weights began random, TRAINED where the encoder's did not; None without an encoder, or where nothing is recorded."""
-        if self.encoder in ("none", "not recorded"):
-            return None
-        return RANDOM if self.encoder.startswith("random") else TRAINED
+        return beginning(self.encoder)
+
+
+def beginning(encoder: str) -> str | None:
+    """The track of a run by what its record says of the encoder; see :attr:`Result.began`."""
+    if encoder in ("none", "not recorded"):
+        return None
+    return RANDOM if encoder.startswith("random") else TRAINED
 
 
 # Compared in the paper, and kept in every table although nobody outside can build it.
 NEVER_FOUND = Result("lw-mhfi-net", "lw-mhfi-net", [], [], [], "no public code or description found")
+
+
+def read_corrupted(file: str | Path) -> pd.DataFrame:
+    """Dice of single images under corruption or of another data set, as ``ehanet.robustness`` writes them; each image is a group of its own where the
+    file has no groups.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} not found; run the robustness step again")
+    scores = pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False)
+    return scores if "group" in scores else scores.assign(group=scores["image"])
 
 
 def read_results(reports: str | Path, dataset: str) -> list[Result]:
@@ -112,11 +132,25 @@ def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]
     return frames, records
 
 
-def find_reference(rows: list[Result]) -> Result:
-    """The row that the others are compared with: EHANet, else a variant of it, else the first row with scores."""
-    scored = [row for row in rows if row.frames]
-    named = [row for row in scored if row.label == "ehanet"] or [row for row in scored if row.method == "ehanet"]
-    return (named or scored)[0]
+def find_ehanets(rows: list[Result]) -> list[Result]:
+    """The scored rows of the unchanged EHANet, first those whose encoder began trained, as the paper's did, and of these first the one named so."""
+    unchanged = [row for row in rows if row.frames and row.method == "ehanet" and not row.config.get("options") and not row.config.get("loss_options")]
+    return sorted(unchanged, key=lambda row: (row.began != TRAINED, row.label != "ehanet"))
+
+
+def without_part(whole: Result, rows: list[Result], part: str) -> Result | None:
+    """The row that differs from ``whole`` in nothing but that it lacks a part of the network ("efa", "iem", "ahfa"), if it was run."""
+    def settings(row: Result) -> dict:
+        return {key: value for key, value in row.config.items() if key not in ("label", "seed", "device")}
+
+    wanted = settings(whole) | {"options": {**whole.config["options"], part: False}}
+    return next((row for row in rows if row is not whole and settings(row) == wanted), None)
+
+
+def find_reference(rows: list[Result], fits: Callable[[Result], object] = bool) -> Result:
+    """The row that the others are compared with: the first unchanged EHANet that ``fits``, else the first, else a variant, else the first row with scores."""
+    scored, ehanets = [row for row in rows if row.frames], find_ehanets(rows)
+    return next(iter([row for row in ehanets if fits(row)] + ehanets + [row for row in scored if row.method == "ehanet"] + scored))
 
 
 def mark_of(rows: list[Result]) -> str:

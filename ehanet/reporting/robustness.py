@@ -14,11 +14,12 @@ from ehanet.metrics.corruption import Resampled, corruption_errors, interval, re
 from ehanet.metrics.statistics import compare
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.results import Result, mark_of_manifest, read_results
-from ehanet.reporting.style import MUTED, WIDTH, figure_style, look, panels_across, plt, save_figure, stamp
+from ehanet.reporting.overlays import brightened, display_note
+from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
+from ehanet.reporting.style import MUTED, WIDTH, figure_style, headline, look, looks, panels_across, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import track_column, tracks_of
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, trained_encoders
 
 MODULES = ["ehanet.reporting.robustness"]
 REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that is there
@@ -28,14 +29,15 @@ def robustness_report(reports: str | Path, dataset: str) -> Table:
     """Write tables/robustness_<dataset> and figures/robustness_<dataset> from robustness/<dataset>.csv and return the table."""
     reports = Path(reports)
     scores, about = _read(reports / "robustness" / dataset)
+    rows = read_results(reports, dataset)
     found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
-    table = _corruption_table(dataset, found, methods, about, read_results(reports, dataset)) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about)
+    table = _corruption_table(dataset, found, methods, about, rows) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about, rows)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     path = reports / "figures" / f"robustness_{dataset}"
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
     with figure_style():
-        figure = _draw_curves(dataset, found, methods, about["images"], table.mark) if found else _draw_nothing(dataset, table.mark)
+        figure = _draw_curves(dataset, found, methods, about["images"], trained_encoders([row for row in rows if row.label in methods]), table.mark) if found else _draw_nothing(dataset, table.mark)
         save_figure(figure, path, record, f"Robustness on {dataset_title(dataset)}")
     return table
 
@@ -56,8 +58,9 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     reports = Path(reports)
     scores, about = _read(reports / "robustness" / f"{dataset}__on__{other}")
     caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
+    rows = read_results(reports, dataset)
     if scores.empty:
-        table = _nothing(f"cross_{dataset}", caption, about)
+        table = _nothing(f"cross_{dataset}", caption, about, rows)
         write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
         return table
     labels = list(dict.fromkeys(scores["label"]))
@@ -66,7 +69,6 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
             for label in labels}
     means = {place: compare(frames, "dice", labels[0]).set_index("method") for place, frames in (("home", home), ("away", away))}
     methods = dict(zip(scores["label"], scores["method"]))
-    rows = read_results(reports, dataset)
     track = tracks_of(rows)
     body = [{"title": look(label, methods[label]).title, "label": label, "track": track.get(label), "mark": mark_of_manifest(about["data"]),
              **{place: Score(*(float(table.loc[label, key]) for key in ("mean", "low", "high"))) for place, table in means.items()},
@@ -78,21 +80,22 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     if other.startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")
-    table = Table(f"cross_{dataset}", caption, mark_of_manifest(about["data"]), columns, body + _absent(about), notes)
+    table = Table(f"cross_{dataset}", caption, mark_of_manifest(about["data"]), columns, body + _absent(about, rows), notes)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     return table
 
 
-def _absent(about: dict) -> list[dict]:
-    """The rows without numbers, each seed's reason once."""
-    return list({row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]}.values())
+def _absent(about: dict, rows: list[Result]) -> list[dict]:
+    """The rows without numbers: those whose checkpoint is not here, each seed's reason once, then those without scores in any table."""
+    here = {row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]}
+    return [*here.values(), *[row.empty_cells for row in rows if not row.frames]]
 
 
-def _nothing(name: str, caption: str, about: dict) -> Table:
+def _nothing(name: str, caption: str, about: dict, rows: list[Result]) -> Table:
     """The table where no run has a checkpoint."""
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"), Column("mark", "Mark")]
     notes = ["No run of this report has its checkpoint on this machine. make paper without KEEP=1 trains them and fills this table."]
-    return Table(name, caption, mark_of_manifest(about["data"]), columns, _absent(about), notes)
+    return Table(name, caption, mark_of_manifest(about["data"]), columns, _absent(about, rows), notes)
 
 
 def _draw_nothing(dataset: str, mark: str) -> Figure:
@@ -114,10 +117,7 @@ def _title(other: str) -> str:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict]:
-    file = path.with_name(path.name + ".csv")
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} not found; run the robustness step again")
-    return pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False), read_record(path.with_name(path.name + ".json"))
+    return read_corrupted(path.with_name(path.name + ".csv")), read_record(path.with_name(path.name + ".json"))
 
 
 def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
@@ -139,7 +139,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
             itself = label == reference
             cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
         body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
-    body += _absent(about)
+    body += _absent(about, rows)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
              "interval over images. Kept: corrupted in percent of clean.",
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
@@ -148,23 +148,23 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
     return Table(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", mark, columns, body, notes)
 
 
-def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images: int, mark: str) -> Figure:
+def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images: int, trained: str, mark: str) -> Figure:
     """A panel a corruption, a line a method from the clean images (severity 0) to severity 5, with its interval as a band."""
     across = panels_across(len(found.corruptions))
     rows = -(-len(found.corruptions) // across)
-    height = 1.55 * rows + 0.85
+    heading, more = headline(f"{dataset_title(dataset)}: Dice by severity of each corruption (0: as it is); {images} test images, bands: 95 % interval", trained)
+    head = 0.3 + more
+    height = 1.55 * rows + 0.55 + head
     figure, axes = plt.subplots(rows, across, figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False, layout="constrained")
     legend_lines = -(-len(found.methods) // 5)
-    figure.get_layout_engine().set(rect=(0, (0.12 + 0.16 * legend_lines) / height, 1, 1 - (0.42 + 0.16 * legend_lines) / height), w_pad=0.04)
-    severities = [0, *found.severities]
+    figure.get_layout_engine().set(rect=(0, (0.12 + 0.16 * legend_lines) / height, 1, 1 - (0.12 + head + 0.16 * legend_lines) / height), w_pad=0.04)
+    severities, styles = [0, *found.severities], looks({label: methods[label] for label in found.methods})
     for axis, name in zip(axes.flat, found.corruptions):
         kind = found.corruptions.index(name)
-        for place, label in enumerate(found.methods):
-            style = look(label, methods[label])
+        for place, (label, style) in enumerate(styles.items()):
             mean, low, high = interval(np.concatenate([found.clean[:, [place]], found.corrupted[:, place, kind]], axis=1))
             axis.fill_between(severities, low, high, color=style.colour, alpha=0.12, linewidth=0)
-            line = "-" if label == methods[label] else (0, (4, 1.5))  # a variant has its method's colour
-            axis.plot(severities, mean, color=style.colour, linestyle=line, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
+            axis.plot(severities, mean, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3.6 * style.scale, linewidth=1.2, label=style.title)
         axis.set_title(_words(name), fontsize=7.5)
         axis.set_ylim(-0.02, 1.02)
         axis.set_xticks(severities)
@@ -174,15 +174,14 @@ def _draw_curves(dataset: str, found: Resampled, methods: dict[str, str], images
         axis.tick_params(labelbottom=lowest)
         axis.set_xlabel("severity" if lowest else "", fontsize=7)
     figure.supylabel("mean Dice", fontsize=7.5)
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=min(5, len(found.methods)), fontsize=6.8, bbox_to_anchor=(0.5, 0))
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(dataset)}: Dice by severity of each corruption (0: as it is); {images} test images, bands: 95 % interval",
-                ha="left", va="top", fontsize=7.2, color=MUTED)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower center", ncols=min(5, len(found.methods)), fontsize=6.8, handlelength=3.2, bbox_to_anchor=(0.5, 0))
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.2, color=MUTED)
     stamp(figure, mark)
     return figure
 
 
 def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) -> Figure:
-    left, head, gap = 1.2, 0.42, 0.03
+    clean, left, head, gap = data.images[index], 1.2, 0.42, 0.03
     cell = (WIDTH - left) / (1 + len(SEVERITIES)) - gap
     cell = min(cell, 0.55)  # 88 pixels: noise hardly compresses, and the sheet stands in a notebook too
     height = head + len(corruptions) * (cell + gap) + 0.03
@@ -193,10 +192,11 @@ def _draw_sheet(data: Dataset, index: int, corruptions: list[str], mark: str) ->
         figure.text((left - 0.08) / width, (bottom + cell / 2) / height, _words(name), ha="right", va="center", fontsize=7)
         for column, severity in enumerate((0, *SEVERITIES)):
             axis = figure.add_axes(((left + column * (cell + gap)) / width, bottom / height, cell / width, cell / height))
-            axis.imshow(corrupt(data.images[index], name, severity, seed=index) if severity else data.images[index], interpolation="nearest")
+            picture = corrupt(clean, name, severity, seed=index) if severity else clean
+            axis.imshow(brightened(picture, like=clean), interpolation="nearest")
             axis.set_axis_off()
             if row == 0:
                 axis.set_title(str(severity) if severity else "as it is", loc="center", fontsize=7, fontweight="normal", pad=2)
-    figure.text(0.06 / width, 1 - 0.06 / height, f"{dataset_title(data.name)}: corruptions by severity", ha="left", va="top", fontsize=7, color=MUTED)
+    figure.text(0.06 / width, 1 - 0.06 / height, f"{dataset_title(data.name)}: corruptions by severity{display_note([clean])}", ha="left", va="top", fontsize=7, color=MUTED)
     stamp(figure, mark)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of, read_results
-from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
+from ehanet.reporting.style import INK, MUTED, WIDTH, Look, figure_style, looks, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import track_column, tracks_of
 from ehanet.reporting.wording import dataset_title
@@ -37,11 +37,12 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
     means = pd.read_csv(path).groupby(["label", "evaluation"])[list(PANELS)].mean()
     inputs = {"inputs": [record["id"] for row in rows for record in row.records]}
     mark, title = mark_of(rows), dataset_title(dataset)
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("mark", "Mark", shown=False)]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
     track = tracks_of(rows)
     for score, name in PANELS.items():
         digits = 2 if score == "hausdorff" else 3
         columns += [Column(f"{score}_{evaluation}".replace(" ", "_"), f"{name.split(',')[0]}, {evaluation}", "score", digits) for evaluation in SHOWN[score]]
+    columns.append(Column("mark", "Mark"))
     body = [{"title": row.title, "label": row.label, "track": track[row.label], "mark": mark}
             | {f"{score}_{evaluation}".replace(" ", "_"): Score(float(means.loc[(row.label, evaluation), score])) for score in PANELS for evaluation in SHOWN[score]}
             for row in rows] + [row.empty_cells for row in every if not row.frames]
@@ -53,18 +54,17 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
     figure_path = reports / "figures" / f"score_choice_{dataset}"
     record = make_record(figure_path, "figure", MODULES, mark=mark, **inputs)
     with figure_style():
-        looks = [look(row.label, row.method) for row in rows]
-        save_figure(_draw([row.label for row in rows], looks, means, title, mark), figure_path, record, f"Choice of score on {title}")
+        save_figure(_draw(looks({row.label: row.method for row in rows}), means, title, mark), figure_path, record, f"Choice of score on {title}")
     return table
 
 
-def _draw(labels: list[str], looks: list, means: pd.DataFrame, title: str, mark: str) -> Figure:
+def _draw(styles: dict[str, Look], means: pd.DataFrame, title: str, mark: str) -> Figure:
     """One panel a score, one line a method, from our evaluation (filled) to the released one (open)."""
-    height = 1.35 + 0.3 * max(len(labels), 2)
+    height = 1.35 + 0.3 * max(len(styles), 2)
     figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH, height), sharey=True, layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0.28 / height, 1, 1 - 0.58 / height), w_pad=0.06)
     for axis, (score, name) in zip(axes, PANELS.items()):
-        for place, (label, style) in enumerate(zip(labels, looks)):
+        for place, (label, style) in enumerate(styles.items()):
             values = means.loc[label, score]
             axis.plot([values["ours"], values["released"]], [place, place], color=style.colour, linewidth=1.4, zorder=2)
             for evaluation in SHOWN[score]:
@@ -74,8 +74,8 @@ def _draw(labels: list[str], looks: list, means: pd.DataFrame, title: str, mark:
         axis.set_title(name)
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.12)
-    axes[0].set_yticks(range(len(labels)), [style.title for style in looks])
-    axes[0].set_ylim(len(labels) - 0.4, -0.6)
+    axes[0].set_yticks(range(len(styles)), [style.title for style in styles.values()])
+    axes[0].set_ylim(len(styles) - 0.4, -0.6)
     handles = [plt.Line2D([], [], color=INK, marker=DOTS[evaluation][0], linestyle="", markersize=5.5,
                           markerfacecolor=INK if DOTS[evaluation][1] else "white", label=evaluation) for evaluation in SHOWN["dice"]]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), bbox_to_anchor=(0.5, 0.0))

@@ -1,14 +1,15 @@
 """How figures look: sizes, fonts, and one colour and marker a method, told apart in colour, by the colour-blind and in grey print.
 
 Colours are those of Okabe and Ito (2008), darkened where they would vanish on white paper; no two methods share both
-colour and marker, and no two neighbours of a table share either.
+colour and marker, and no two neighbours of a table share either. No two rows of a figure share both, nor, up to seven rows, the dashes of their lines.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from PIL import Image  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
 
 from ehanet.files import write_atomically  # noqa: E402
 from ehanet.reporting.artefacts import put_record  # noqa: E402
@@ -26,6 +29,9 @@ VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, OCHRE = "#c8500a", "#0068a8", "#00
 MISSED, SPURIOUS, FOUND, BACKGROUND = "#0068a8", "#e08200", "#d3d8dd", "#ffffff"  # also told apart by lightness alone, in grey print
 WIDTH = 7.2  # inches: the width of a page's text, two columns
 DPI = 160
+LARGE = 600_000  # bytes from which a PNG gets a palette
+# Dashes of lines in one plot, by their order: greys merge in print.
+LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 2.5)), (0, (1.2, 3.2)))
 
 RC = {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 8,
@@ -38,11 +44,12 @@ RC = {
 
 
 class Look(NamedTuple):
-    """How a method appears in every figure and table: title, colour, marker."""
+    """How a method appears in every figure and table: title, colour, marker; and the dashes of its line, which :func:`looks` gives."""
 
     title: str
     colour: str
     marker: str | tuple
+    line: str | tuple = "-"
 
     @property
     def scale(self) -> float:
@@ -71,17 +78,16 @@ METHODS = {
 }
 ENCODERS = {"mobilenetv1": "MobileNetV1", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # in labels such as mobilenetv1-unet
 _COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
-_MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # kept for methods of the user's own and for variants
+_MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # no base method's: the first that variants and methods of the user's own take
 _SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.6, (8, 1, 0): 1.6}  # markers that look small at the size of others
 
 
 def look(label: str, method: str | None = None) -> Look:
-    """The look of a table's row: that of its method, a variant (another label of a known method) with a marker of its own."""
+    """The look of a row that stands alone; rows drawn together get theirs from :func:`looks`. A variant (another label of a known method) has its method's colour."""
     method = method or label
     if label == method and label in METHODS:
         return METHODS[label]
-    number = int(hashlib.sha256(label.encode()).hexdigest(), 16)
-    marker = _MARKERS[number % len(_MARKERS)]
+    marker = _MARKERS[0]
     if method in METHODS:
         base = METHODS[method]
         encoder, found, variant = label.partition(f"-{method.partition('-')[2]}")
@@ -90,7 +96,35 @@ def look(label: str, method: str | None = None) -> Look:
             return Look(title + variant.replace("-", ", ", 1), base.colour, marker if variant else base.marker)
         variant = label.removeprefix(method).strip("-_.+ ")
         return Look(f"{base.title}, {variant}" if variant and variant != label else label, base.colour, marker)
-    return Look(label, _COLOURS[number // 7 % len(_COLOURS)], marker)
+    return Look(label, _COLOURS[0], marker)
+
+
+def looks(methods: Mapping[str, str]) -> dict[str, Look]:
+    """Label -> look of every row of one figure, no two with the same colour and marker.
+
+    Base methods look as everywhere. Variants, and methods of the user's own, take what is free in their order; so do the dashes of lines.
+
+    Args:
+        methods: label -> method, in the order of the table.
+    """
+    found = {label: look(label, method) for label, method in methods.items()}
+    fixed = [label for label, method in methods.items() if label == method and label in METHODS]
+    taken = {found[label][1:3] for label in fixed}
+    for label, style in found.items():
+        if label not in fixed:
+            pair = next((pair for pair in _candidates(style, methods[label] in METHODS) if pair not in taken), style[1:3])  # some hundred are there
+            taken.add(pair)
+            found[label] = style._replace(colour=pair[0], marker=pair[1])
+    return {label: style._replace(line=LINES[number % len(LINES)]) for number, (label, style) in enumerate(found.items())}
+
+
+def _candidates(style: Look, variant: bool) -> Iterator[tuple]:
+    """Pairs of colour and marker, the row's own first and then none of a base method: a variant keeps its colour as long as markers last, others change it first."""
+    colours = (style.colour, *(colour for colour in _COLOURS if colour != style.colour))
+    markers = (*_MARKERS, *dict.fromkeys(base.marker for base in METHODS.values()))
+    yield style[1:3]
+    pairs = product(colours, markers) if variant else ((colour, marker) for marker, colour in product(markers, colours))
+    yield from (pair for pair in pairs if pair not in {base[1:3] for base in METHODS.values()})
 
 
 def panels_across(count: int) -> int:
@@ -106,6 +140,11 @@ def figure_style():
         plt.close("all")
 
 
+def headline(text: str, below: str) -> tuple[str, float]:
+    """A heading with a second line where ``below`` has one, and the inches that the second line takes."""
+    return (f"{text}\n{below}", 0.13) if below else (text, 0.0)
+
+
 def stamp(figure: Figure, mark: str, y: float | None = None) -> None:
     """Print the provenance mark at the top right of a figure, e.g. "phantom data"."""
     height = figure.get_figheight()
@@ -118,7 +157,8 @@ def stamp(figure: Figure, mark: str, y: float | None = None) -> None:
 def save_figure(figure: Figure, path: str | Path, record: dict, title: str) -> None:
     """Write ``path``.png and ``path``.pdf with the record's id inside, and the record beside them.
 
-    The PNG has text chunks Title and Record, the PDF a Subject and Keywords; neither holds a time.
+    The PNG has text chunks Title and Record, the PDF a Subject and Keywords; neither holds a time. A PNG of many contours gets a palette of 256
+    colours, at less than half the bytes: a repository holds it three times, in two forms of a notebook too.
     """
     path = Path(path)
     kinds = {
@@ -129,5 +169,15 @@ def save_figure(figure: Figure, path: str | Path, record: dict, title: str) -> N
     for suffix, metadata in kinds.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=metadata)
-        write_atomically(path.with_name(path.name + suffix), buffer.getvalue())
+        data = buffer.getvalue()
+        write_atomically(path.with_name(path.name + suffix), _with_palette(data) if suffix == ".png" and len(data) > LARGE else data)
     put_record(path, record)
+
+
+def _with_palette(png: bytes) -> bytes:
+    """The same picture in 256 colours, its text chunks kept."""
+    picture, text, buffer = Image.open(io.BytesIO(png)), PngInfo(), io.BytesIO()
+    for key, value in picture.text.items():
+        text.add_text(key, value)
+    picture.convert("RGB").quantize(256).save(buffer, "PNG", pnginfo=text, dpi=picture.info["dpi"], optimize=True)
+    return buffer.getvalue()

@@ -76,6 +76,13 @@ def deviations(rows: list[Result]) -> list[str]:
     return [f"Away from their papers: {'; '.join(said)}."] if said else []
 
 
+def trained_encoders(rows: list[Result]) -> str:
+    """A line for the heading of a figure of both tracks: which rows began with a trained encoder; "" where all began alike."""
+    scored = [row for row in rows if row.frames]
+    trained = [row.title for row in scored if row.began == TRAINED]
+    return f"Trained encoder: {'; '.join(trained)}. All others: from random weights" if 0 < len(trained) < len(scored) else ""
+
+
 def _encoder_notes(rows: list[Result]) -> list[str]:
     random = [row for row in rows if row.encoder.startswith("random")]
     if random and not any(row.began == TRAINED for row in rows):

@@ -1,0 +1,33 @@
+"""Networks and losses that cannot be built are found before the first training, with the row's name and what is known."""
+
+import pytest
+
+from ehanet.config import RunConfig
+from workflow import preflight
+
+
+def planned(**changes):
+    return RunConfig.from_dict({"method": "ehanet", "dataset": "phantom-polyp", "size": 32, **changes}).to_dict()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"options": {"efaa": False}}, "phantom-polyp/ehanet: model 'ehanet' has no option 'efaa'; its options: encoder, "),
+    ({"options": {"variant": "figur"}}, "phantom-polyp/ehanet: "),
+    ({"loss_options": {"edge_los": "bce"}}, "phantom-polyp/ehanet: the loss of 'ehanet' has no option 'edge_los'; its options: edge_loss, deep_supervision"),
+    ({"encoder": "mobilenet_typo"}, "phantom-polyp/ehanet: unknown encoder 'mobilenet_typo'"),
+    ({"method": "unet-32", "label": "a", "encoder": "resnet18"}, "phantom-polyp/a: model 'unet-32' has no option 'encoder'"),
+    ({"plugin": "nowhere.py", "method": "my-net"}, "phantom-polyp/my-net: plugins: nowhere.py not found"),
+])
+def test_the_first_problem_is_named(changes, message):
+    found = preflight.find_problem([planned(), planned(**changes)])
+    assert found.startswith(message) and "\n" not in found
+
+
+def test_files_are_not_asked_for_and_sound_rows_pass():
+    assert preflight.find_problem([planned(encoder="mobilenetv1_100", encoder_weights="not-there.safetensors"), planned(pretrained=True), planned(method="unet-32")]) is None
+
+
+def test_another_process_is_asked():
+    preflight.check([])
+    with pytest.raises(ValueError, match="^phantom-polyp/ehanet: the loss of 'ehanet' has no option 'x'"):
+        preflight.check([planned(loss_options={"x": 1})])

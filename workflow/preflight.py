@@ -1,0 +1,54 @@
+"""Whether the networks and losses of planned trainings can be built, asked of a process of its own before hours of work: planning itself needs no torch.
+
+    python -m workflow.preflight < configurations.json
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+FILES = ("pretrained", "encoder_weights")  # looked for when the plan is made, or loaded by the training
+
+
+def check(configurations: list[dict]) -> None:
+    """Build each distinct network and loss of the configurations once, with random weights, in another process.
+
+    Raises:
+        ValueError: an unknown option, encoder or value, a plugin that fails; one line that names the row and what is known.
+    """
+    if not configurations:
+        return
+    done = subprocess.run([sys.executable, "-m", "workflow.preflight"], input=json.dumps(configurations), capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stdout.strip() or f"the networks cannot be built: {' '.join(done.stderr.split())[-500:]}")
+
+
+def find_problem(configurations: list[dict]) -> str | None:
+    """The first configuration that cannot be built, and why; None where all can."""
+    from ehanet.config import RunConfig
+    from ehanet.models import build_loss, build_model
+    from ehanet.plugins import load_plugin
+
+    built = set()
+    for values in configurations:
+        config = RunConfig.from_dict(values)
+        options = {key: value for key, value in config.build_options.items() if key not in FILES}
+        key = json.dumps([config.plugin, config.method, options, config.loss_options], sort_keys=True)
+        if key in built:
+            continue
+        built.add(key)
+        try:
+            load_plugin(config.plugin)
+            build_model(config.method, **options)
+            build_loss(config.method, **config.loss_options)
+        except Exception as error:  # a plugin's or an option's of any kind
+            return f"{config.dataset}/{config.label}: {' '.join(str(error).split()) or type(error).__name__}"
+    return None
+
+
+if __name__ == "__main__":
+    if problem := find_problem(json.load(sys.stdin)):
+        print(problem)
+        sys.exit(1)
