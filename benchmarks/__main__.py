@@ -52,13 +52,15 @@ def measure(group: str) -> dict:
     import torch
 
     from benchmarks.timing import peak
-    from ehanet.devices import describe_device, find_device
+    from ehanet.devices import compute_dtype, describe_device, find_device
 
     device = find_device()
-    peaks = peak(device)
+    peaks, what = peak(device), describe_device(device)
+    if device.type == "cpu" and compute_dtype("auto", device) == torch.bfloat16:
+        what["name"] += ", bfloat16"  # processors of one name differ in it, and so do their figures
     rows = import_module(f"benchmarks.{group}").rows(device, peaks)
     return {"rows": [asdict(row) for row in rows],
-            "machine": {**describe_device(device), "torch": torch.__version__, "python": platform.python_version(), "system": platform.system(),
+            "machine": {**what, "torch": torch.__version__, "python": platform.python_version(), "system": platform.system(),
                         **{f"peak_{str(dtype).removeprefix('torch.')}_gmac_s": round(value / 1e9, 1) for dtype, value in peaks.items()}}}
 
 

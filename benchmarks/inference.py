@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmarks.timing import Ratio, compare, limit_seconds, seconds, spread
 from ehanet.devices import compute_dtype
+from ehanet.graphs import WARM_UP, recorded
 from ehanet.inference import images_at_once, predict
 from ehanet.models import build_model
 from ehanet.models.folding import folded
@@ -46,11 +47,16 @@ def _call(model: nn.Module, images: torch.Tensor, device: torch.device | None = 
     if device is not None:
         images = images.contiguous(memory_format=torch.channels_last)
 
+    def network(part: torch.Tensor) -> list[torch.Tensor]:
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            return [model(part).logits.sigmoid()]
+
+    run = network if device is None else recorded(network, device)
+
     @torch.no_grad()
     def call() -> None:
-        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-            for part in images.split(piece or len(images)):
-                model(part).logits.sigmoid().sum().item()
+        for part in images.split(piece or len(images)):
+            run(part)[0].sum().item()
 
     return call
 
@@ -66,6 +72,7 @@ def _growth(fast: nn.Module, size: int, count: int, device: torch.device) -> Rat
     """Seconds of one image at 256 x 256 alone, and of one image of another size or batch: how cost grows."""
     reference = _call(fast, torch.rand(1, 3, SIZE, SIZE, device=device), device)
     other = _call(deepcopy(fast), torch.rand(count, 3, size, size, device=device), device)
-    reference(), other()
+    for _ in range(WARM_UP + 1):
+        reference(), other()
     times = np.array([[seconds(reference, device), seconds(other, device) / count] for _ in range(5)])
     return Ratio(f"an image at {size} px in a batch of {count}", *np.median(times, axis=0), *spread(times), note="over one image at 256 px alone, both ours")

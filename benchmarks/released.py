@@ -60,9 +60,9 @@ class Released:
 
     def epoch(self, files: list[tuple[Path, Path, Path]], size: int, batch_size: int, random: np.random.Generator) -> None:
         """Decode, augment and train on every image, one after another."""
-        order = random.permutation(len(files))
+        order, device = random.permutation(len(files)), next(self.model.parameters()).device
         for start in range(0, len(order), batch_size):
-            self.step(*load([files[index] for index in order[start:start + batch_size]], size, random))
+            self.step(*(part.to(device) for part in load([files[index] for index in order[start:start + batch_size]], size, random)))
 
 
 def load(files: list[tuple[Path, Path, Path]], size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ehanet.graphs import WARM_UP
+
 MODEL_GMAC = 4.05  # EHANet at 256 x 256, spec/ehanet.md
 BACKWARD = 3  # a training step computes about three times what inference does
+IN_A_ROW = 10  # calls that a GPU is timed over
 SHARE = 0.4  # of what the matrix-product peak allows: the target on a CPU where the figure of the issue is out of its reach
 
 
@@ -71,6 +74,28 @@ class Apart:
         return self.pipe.recv()
 
 
+class Here:
+    """The same in this process: on a GPU, where a process keeps its memory anyway and starting one costs more than what is timed."""
+
+    def __init__(self, device: torch.device, prepare: Callable, *arguments, calls: int = IN_A_ROW):
+        self.device, self.call, self.calls = device, prepare(*arguments), calls
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_) -> None:
+        del self.call
+
+    def seconds(self) -> float:
+        """What one call takes, the mean of ``calls`` in a row."""
+        return seconds(lambda: [self.call() for _ in range(self.calls)], self.device) / self.calls
+
+
+def apart(device: torch.device, prepare: Callable, *arguments, calls: int = IN_A_ROW) -> Apart | Here:
+    """:class:`Apart` on a CPU, else :class:`Here` with so many calls in a row."""
+    return Apart(device, prepare, *arguments) if device.type == "cpu" else Here(device, prepare, *arguments, calls=calls)
+
+
 def _serve(pipe, device: torch.device, prepare: Callable, arguments: tuple) -> None:
     call = prepare(*arguments)
     try:
@@ -80,15 +105,16 @@ def _serve(pipe, device: torch.device, prepare: Callable, arguments: tuple) -> N
         pass
 
 
-def compare(what: str, plain: Callable | Apart, ours: Callable | Apart, device: torch.device, repeats: int = 5, target: float | None = None,
-            limit_seconds: float | None = None, note: str = "") -> Ratio:
-    """Time ``plain`` and ``ours`` in turn, ``repeats`` times after one call of each that warms up.
+def compare(what: str, plain: Callable | Apart | Here, ours: Callable | Apart | Here, device: torch.device, repeats: int = 5, target: float | None = None,
+            limit_seconds: float | None = None, note: str = "", warm_up: int | None = None) -> Ratio:
+    """Time ``plain`` and ``ours`` in turn, ``repeats`` times after ``warm_up`` others; by default one, on a GPU enough for its recordings.
 
     Args:
         target: the issue's ratio on this kind of device.
         limit_seconds: what the multiplications of one call take at the machine's peak.
     """
-    times = np.array([[call.seconds() if isinstance(call, Apart) else seconds(call, device) for call in (plain, ours)] for _ in range(repeats + 1)])[1:]
+    warm = warm_up or (1 if device.type == "cpu" else WARM_UP + 1)
+    times = np.array([[seconds(call, device) if callable(call) else call.seconds() for call in (plain, ours)] for _ in range(warm + repeats)])[warm:]
     before, after = np.median(times, axis=0)
     ratio, low, high = spread(times)
     limit = before / limit_seconds if limit_seconds else None

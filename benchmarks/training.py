@@ -1,4 +1,4 @@
-"""Training: one step, the data's share of it, and whole epochs with data; the plain way and ours in a process each, in turn, since ours keeps its memory."""
+"""Training: one step, the data's share of it, and whole epochs with data; on a CPU the plain way and ours in a process each, in turn, since ours keeps its memory."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.released import Released
-from benchmarks.timing import Apart, Ratio, clock, compare, limit_seconds
+from benchmarks.timing import Ratio, apart, clock, compare, limit_seconds
 from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.phantoms import MINIMUM_SIZE
 from ehanet.models import build_model
 from ehanet.training import Trainer
 
-SIZE, ORIGINAL, COUNT = 256, 512, 40  # side in the network, side of the files, files (32 to train, 4 to validate, 4 to test)
+SIZE, ORIGINAL = 256, 512  # side in the network, side of the files
+COUNT = {"cpu": 40, "cuda": 400}  # files: eight in ten to train, one to validate, one to test
 
 
 def rows(device: torch.device, peaks: dict) -> list[Ratio]:
     """The lines of this group."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        files = write_files(folder / "data")
+        files = write_files(folder / "data", COUNT[device.type])
         dataset = load_dataset(folder / "data", size=SIZE)
         found = []
         for frozen, batch in ((True, 8), (True, 16), (False, 8), (False, 16)):
             config = RunConfig(dataset=str(folder / "data"), size=SIZE, batch_size=batch, optimizer="adam", augmentation="released", epochs=1000,
                                freeze_encoder="always" if frozen else "never", device=str(device))
             what = f"training step, encoder {'frozen' if frozen else 'trained'}, batch {batch}"
-            with Apart(device, plain_step, dataset, config, device) as plain, Apart(device, our_step, dataset, config, folder / what) as ours:
+            with apart(device, plain_step, dataset, config, device) as plain, apart(device, our_step, dataset, config, folder / what) as ours:
                 found.append(compare(what, plain, ours, device, 3, limit_seconds=limit_seconds(peaks, batch, training=True), note="data of the batch ready",
                                      target={("cpu", True): 4, ("cpu", False): 3, ("cuda", True): 6, ("cuda", False): 5}[device.type, frozen]))
         config, train = replace(config, batch_size=8), [files[index] for index in dataset.splits["train"]]
-        with Apart(device, plain_epoch, train, config, device, SIZE) as plain, Apart(device, our_epoch, dataset, config, folder / "epochs") as ours:
+        with (apart(device, plain_epoch, train, config, device, SIZE, calls=1) as plain,
+              apart(device, our_epoch, dataset, config, folder / "epochs", calls=1) as ours):
             found.append(compare("epoch end to end, encoder trained", plain, ours, device, 2, 5 if device.type == "cpu" else 20,
-                                 limit_seconds(peaks, len(train), training=True), "second and later; ours with validation and checkpoints"))
+                                 limit_seconds(peaks, len(train), training=True), f"{len(train)} images, second and later; ours with validation and checkpoints", warm_up=1))
         return [*found, _share_of_data(dataset, replace(config, batch_size=16), folder / "share", device)]
 
 
-def write_files(folder: Path) -> list[tuple[Path, Path, Path]]:
+def write_files(folder: Path, count: int) -> list[tuple[Path, Path, Path]]:
     """Polyp phantoms as JPEG with PNG masks and PNG edges, as the released loop reads them; (image, mask, edge) of each training image."""
     phantoms = load_dataset("phantom-polyp", size=max(MINIMUM_SIZE, ORIGINAL // 4))
     files = []
-    for index in range(COUNT):
-        paths = tuple(folder / kind / f"{index:03d}.{suffix}" for kind, suffix in (("images", "jpg"), ("masks", "png"), ("edges", "png")))
+    for number in range(count):
+        index = number % len(phantoms.ids)
+        paths = tuple(folder / kind / f"{number:03d}.{suffix}" for kind, suffix in (("images", "jpg"), ("masks", "png"), ("edges", "png")))
         mask = phantoms.masks[index] * 255
         edge = mask ^ np.roll(mask, 1, axis=0)
         for path, picture in zip(paths, (phantoms.images[index], mask, edge)):
@@ -83,7 +86,7 @@ def our_step(dataset: Dataset, config: RunConfig, run_dir: Path):
     trainer.model.train()
     indices = dataset.splits["train"][:config.batch_size]
     batch = trainer.batch(indices, torch.Generator().manual_seed(0))
-    return lambda: trainer.step(batch, indices)
+    return lambda: trainer.step(batch)
 
 
 def plain_epoch(files: list, config: RunConfig, device: torch.device, size: int):
@@ -103,11 +106,11 @@ def _share_of_data(dataset: Dataset, config: RunConfig, run_dir: Path, device: t
     trainer.model.train()
     indices, generator = dataset.splits["train"][:config.batch_size], torch.Generator().manual_seed(0)
     times = []
-    for _ in range(4):
+    for _ in range(6):
         start = clock(device)
         batch = trainer.batch(indices, generator)
         middle = clock(device)
-        trainer.step(batch, indices)
+        trainer.step(batch)
         times.append((clock(device) - start, middle - start))
-    whole, data = np.median(times[1:], axis=0)
+    whole, data = np.median(times[4:] if device.type == "cuda" else times[1:], axis=0)
     return Ratio("a step over its data", whole, data, *3 * [whole / data], 20, note=f"data take {100 * data / whole:.1f} % of a step of {config.batch_size}")
