@@ -41,6 +41,8 @@ def test_every_code_cell_was_executed_in_order(notebook):
 
 
 def test_no_output_is_stripped_and_none_is_an_error(notebook):
+    stored = json.dumps([cell.outputs for cell in code_cells(notebook)])
+    assert "not measured" not in stored, "a table was stored where a network could not be measured"
     for number, cell in enumerate(code_cells(notebook), start=1):
         last = tree_of(cell).body[-1]
         shows = isinstance(last, ast.Expr) or "print(" in cell.source
