@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.devices import device_or_other
 from ehanet.files import file_sha256, write_atomically
-from ehanet.inference import predict
+from ehanet.inference import predict, predict_each
 from ehanet.metrics import score_masks
 from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record, write_record
@@ -48,15 +49,17 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
             raise ValueError(f"corruptions: {name!r} is unknown; known: {', '.join(CORRUPTIONS)}")
     models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
     indices = _equal_steps(data.splits["test"], images)
-    labels = data.masks[indices].astype(bool)
     conditions = [(CLEAN, 0)] + [(name, severity) for name in names for severity in SEVERITIES]
-    parts = []
-    for name, severity in tqdm(conditions, desc=f"corruptions of {data.name}", unit="condition", disable=None):
-        stack = np.stack([data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)) for index in indices])
-        for row, model, flips in models:
-            parts.append(pd.DataFrame({**row, "corruption": name, "severity": severity, "image": [data.ids[index] for index in indices],
-                                       "group": [data.groups[index] for index in indices], "dice": dice_per_image(np.asarray(predict(model, stack, flips=flips)), labels)}))
-    scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    scenes = (((name, severity, index), data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)))
+              for name, severity in conditions for index in indices)
+    # one stream for each run, in step, so that a network is made ready once and an image is corrupted once
+    streams = [predict_each(model, stream, flips=flips) for (_, model, flips), stream in zip(models, tee(scenes, len(models)))]
+    found = []
+    for predictions in tqdm(zip(*streams), desc=f"corruptions of {data.name}", unit="image", total=len(conditions) * len(indices), disable=None):
+        for (row, _, _), ((name, severity, index), probability) in zip(models, predictions):
+            dice = dice_per_image(probability[None], data.masks[index][None].astype(bool))[0]
+            found.append({**row, "corruption": name, "severity": severity, "image": data.ids[index], "group": data.groups[index], "dice": dice})
+    scores = pd.DataFrame(found, columns=COLUMNS)
     _write(scores, Path(reports) / "robustness" / data.name, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
     return scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from copy import deepcopy
 
 import torch
@@ -36,10 +37,16 @@ def _folded(model: nn.Module, copy: nn.Module, images: Tensor) -> nn.Module:
     expected, pairs = _run_and_watch(copy, images)
     if not pairs:
         return model
+    places = defaultdict(list)  # all at once: a search for each norm takes longer than the folding
+    for parent in copy.modules():
+        for name, child in parent.named_children():
+            places[child].append((parent, name))
     for convolution, norm in pairs:
         convolution.weight, convolution.bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps,
                                                                     norm.weight, norm.bias)
-        _replace(copy, norm, nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity())  # timm's norms hold their activation
+        rest = nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()  # timm's norms hold their activation
+        for parent, name in places[norm]:
+            setattr(parent, name, rest.eval())
     copy.to(memory_format=torch.channels_last)
     difference = (copy(images).logits.sigmoid() - expected).abs().max().item()
     return copy if difference <= TOLERANCE else model
@@ -65,10 +72,3 @@ def _run_and_watch(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple
     for hook in hooks:
         hook.remove()
     return probabilities, [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if child is old:
-                setattr(parent, name, new.eval())
