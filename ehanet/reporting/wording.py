@@ -32,9 +32,10 @@ def common(values: list) -> object | None:
 def caption(dataset: str, rows: list[Result]) -> str:
     """What the table shows: images, size, epochs and seeds, where they are the same for all rows."""
     parts = [f"{len(rows[0].frames[0])} test images"]
-    size, epochs, seeds = (common([pick(row) for row in rows]) for pick in (lambda r: r.config["size"], lambda r: r.config["epochs"], lambda r: r.seeds))
+    size, epochs, drawn, seeds = (common([pick(row) for row in rows]) for pick in (lambda r: r.config["size"], lambda r: r.config["epochs"],
+                                                                                lambda r: r.config.get("epoch_images"), lambda r: r.seeds))
     parts += [f"{size} × {size} pixels"] if size else []
-    parts += [f"{epochs} epochs" if epochs != 1 else "1 epoch"] if epochs else []
+    parts += [("1 epoch" if epochs == 1 else f"{epochs} epochs") + (f" of {drawn} images" if drawn else "")] if epochs else []
     parts += [("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))] if seeds else []
     return f"{dataset_title(dataset)}: " + ", ".join(parts)
 
