@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class LossTerms(NamedTuple):
@@ -45,10 +46,12 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     if probabilities.ndim != 4 or labels.shape != (len(probabilities), *probabilities.shape[2:]):
         raise ValueError(f"lovasz_softmax: expected probabilities (B, C, H, W) and labels (B, H, W) or (B, 1, H, W), "
                          f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}")
-    low, high = torch.stack(labels.aminmax()).tolist()  # waits for a GPU once, as the sorting below does; training does not come here
+    low, high = labels.aminmax()
+    unlike_one = (probabilities.detach().sum(dim=1) - 1).abs().amax()
+    low, high, unlike_one = torch.stack([low, high, unlike_one]).tolist()  # waits for a GPU once, as the sorting below does; training does not come here
     if not 0 <= low <= high < probabilities.shape[1]:
-        raise ValueError(f"lovasz_softmax: labels must be classes from 0 to {probabilities.shape[1] - 1}, found {low} to {high}")
-    if probabilities.shape[1] == 2 and _sums_to_one(probabilities.detach()):
+        raise ValueError(f"lovasz_softmax: labels must be classes from 0 to {probabilities.shape[1] - 1}, found {low:g} to {high:g}")
+    if probabilities.shape[1] == 2 and unlike_one < 1e-3:
         return _lovasz_two_classes(probabilities[:, 1], labels)
     losses = []
     for index in range(probabilities.shape[1]):
@@ -61,19 +64,40 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def _lovasz_two_classes(probability: Tensor, labels: Tensor) -> Tensor:
-    """Lovasz-softmax of a two-class softmax from the probability of class 1: both classes have the same errors, so one
-    sort serves both."""
-    foreground = labels.flatten() > 0
-    errors = (foreground.to(probability.dtype) - probability.flatten()).abs()
-    order, ordered = _by_error(errors.detach(), foreground)
-    members = (~ordered, ordered)
-    weights = torch.stack([member.any() for member in members]).to(errors.dtype)  # an absent class counts nothing; no branch, which a GPU would have to be waited for
-    jaccard = sum(weight * _jaccard_losses(member, errors.dtype) for weight, member in zip(weights, members)) / weights.sum()
-    return errors @ _scattered(_increments(jaccard), order)
+    """Lovasz-softmax of a two-class softmax from the probability of class 1, (B, H, W), and labels of as many pixels: both classes have the same
+    errors, so one sort serves both."""
+    return _TwoClasses.apply(probability, labels)
 
 
-def _sums_to_one(probabilities: Tensor) -> bool:
-    return bool(((probabilities.sum(dim=1) - 1).abs() < 1e-3).all())
+class _TwoClasses(torch.autograd.Function):
+    """The loss is ``<e, grad>`` with grad constant but where errors change places, so grad is all that the backward pass needs."""
+
+    @staticmethod
+    def forward(ctx, probability: Tensor, labels: Tensor) -> Tensor:
+        foreground = labels.flatten() > 0
+        signed = probability.flatten() - foreground.to(probability.dtype)
+        errors = signed.abs()
+        order, ordered = _by_error(errors, foreground)
+        gradient = _scattered(_increments(_two_jaccard_losses(ordered, errors.dtype)), order)
+        ctx.save_for_backward((signed.sign() * gradient).view_as(probability))
+        return errors @ gradient
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
+        return outer * ctx.saved_tensors[0], None
+
+
+def _two_jaccard_losses(foreground: Tensor, dtype: torch.dtype) -> Tensor:
+    """Mean over the classes present of :func:`_jaccard_losses` of ``foreground`` and of its complement, (P,) bool -> (P,): what one class has not missed
+    the other has, so one count serves both."""
+    pixels = len(foreground)
+    found = foreground.cumsum(0, dtype=torch.int32)  # whole numbers count exactly
+    missed = found[-1] - found
+    seen = torch.arange(1, pixels + 1, dtype=torch.int32, device=found.device)
+    present, other_present = (found[-1] > 0).to(dtype), (found[-1] < pixels).to(dtype)  # no branch, which a GPU would have to be waited for
+    rest = present * (missed.to(dtype) / (missed + seen)) + other_present * ((pixels - seen - missed).to(dtype) / (pixels - missed))
+    return 1 - rest / (present + other_present)
 
 
 def _by_error(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
