@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_BZIP2, BadZipFile, ZipFile
@@ -9,6 +10,8 @@ from zipfile import ZIP_BZIP2, BadZipFile, ZipFile
 import numpy as np
 
 from ehanet.files import write_atomically
+
+PART_BYTES = 1_300_000  # of one file, about: a report's files go into repositories, whose hosts balk at large ones
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,33 @@ def predictions_path(reports: str | Path, dataset: str, label: str, seed: int) -
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """Write maps atomically in 256 steps, (N, H, W) uint8; a pixel above 0.5 stays above it, one at most 0.5 below."""
-    arrays = {"ids": np.array(predictions.ids), "probabilities": _to_bytes(predictions.probabilities), "run": np.array(predictions.run)}
+    """Write maps atomically in 256 steps, (N, H, W) uint8; a pixel above 0.5 stays above it, one at most 0.5 below.
+
+    What would take more than :data:`PART_BYTES` goes on in <name>.2.npz and so on beside it, each with some of the images.
+    """
+    path = Path(path)
+    arrays = {"ids": np.array(predictions.ids), "probabilities": _to_bytes(predictions.probabilities)}
     if predictions.edges is not None:
         arrays["edges"] = _to_bytes(predictions.edges)
+    _write_part(path, arrays, predictions.run, 1)
+    count = min(math.ceil(path.stat().st_size / PART_BYTES), len(predictions.ids))
+    cuts = [len(predictions.ids) * part // count for part in range(count + 1)] if count > 1 else []
+    for part in reversed(range(1, len(cuts))):  # the first at last: until then it holds all
+        _write_part(_part(path, part), {name: array[cuts[part - 1]:cuts[part]] for name, array in arrays.items()}, predictions.run, count)
+    for left in path.parent.glob(f"{path.stem}.*.npz"):  # of maps that took more
+        if left.stem.rpartition(".")[2].isdigit() and int(left.stem.rpartition(".")[2]) > count:
+            left.unlink()
 
+
+def _part(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_suffix(f".{number}.npz")
+
+
+def _write_part(path: Path, arrays: dict[str, np.ndarray], run: str, count: int) -> None:
     def write(temporary: Path) -> None:
         # An .npz for numpy.load, by bzip2: noisy edge maps take a third less than by savez_compressed's deflate.
         with ZipFile(temporary, "w", ZIP_BZIP2) as archive:
-            for name, array in arrays.items():
+            for name, array in {**arrays, "run": np.array(run), "parts": np.array(count)}.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
 
@@ -47,21 +68,31 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read stored maps.
+    """Read stored maps, all parts of them.
 
     Raises:
-        FileNotFoundError, ValueError: missing or damaged; the message names the file.
+        FileNotFoundError, ValueError: missing, damaged, or parts of different runs; the message names the file.
     """
-    path = Path(path)
+    parts = [_read_part(Path(path))]
+    parts += [_read_part(_part(Path(path), number)) for number in range(2, int(parts[0].get("parts", 1)) + 1)]
+    for number, part in enumerate(parts, start=1):
+        if str(part["run"]) != str(parts[0]["run"]):
+            raise ValueError(f"{_part(Path(path), number)} is of another run than {path}; run the evaluation step again")
+    ids, probabilities = [name for part in parts for name in part["ids"].tolist()], np.concatenate([part["probabilities"] for part in parts])
+    edges = np.concatenate([part["edges"] for part in parts]) if "edges" in parts[0] else None
+    return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, str(parts[0]["run"]))
+
+
+def _read_part(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; run the evaluation step again")
     try:
         with np.load(path, allow_pickle=False) as file:
-            edges = file["edges"] if "edges" in file else None
-            ids, probabilities, run = file["ids"].tolist(), file["probabilities"], str(file["run"])
+            arrays = dict(file)
+        arrays["ids"], arrays["probabilities"], arrays["run"]  # noqa: B018 (each must be there)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}); run the evaluation step again") from error
-    return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, run)
+    return arrays
 
 
 def _to_bytes(probabilities: np.ndarray) -> np.ndarray:

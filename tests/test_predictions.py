@@ -35,6 +35,28 @@ def test_damaged_maps_are_named(tmp_path, content):
         read_predictions(path)
 
 
+def test_large_maps_go_on_in_further_files(tmp_path, monkeypatch):
+    random, path = np.random.default_rng(0), tmp_path / "a.b__seed0.npz"
+    ids, maps, edges = [f"image {number}" for number in range(7)], random.random((7, 32, 32)), random.random((7, 32, 32))
+    monkeypatch.setattr("ehanet.predictions.PART_BYTES", 5000)
+    write_predictions(path, Predictions(ids, maps, edges, "run"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.b__seed0.2.npz", "a.b__seed0.3.npz", "a.b__seed0.4.npz", "a.b__seed0.npz"]
+    assert max(file.stat().st_size for file in tmp_path.iterdir()) < 5000 + 3000  # an image more where they do not divide evenly
+    stored = read_predictions(path)
+    assert stored.ids == ids and stored.run == "run"
+    assert np.abs(stored.probabilities - maps).max() <= 1 / 255 and np.abs(stored.edges - edges).max() <= 1 / 255
+
+    write_predictions(tmp_path / "other.npz", Predictions(ids, maps, edges, "another"))
+    (tmp_path / "other.3.npz").rename(tmp_path / "a.b__seed0.3.npz")
+    with pytest.raises(ValueError, match=r"a\.b__seed0\.3\.npz is of another run"):
+        read_predictions(path)
+    (tmp_path / "a.b__seed0.3.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.b__seed0\.3\.npz not found"):
+        read_predictions(path)
+    write_predictions(path, Predictions(ids[:2], maps[:2], None, "run"))
+    assert not list(tmp_path.glob("a.b*.?.npz")) and read_predictions(path).ids == ids[:2]
+
+
 ROWS = [{"method": "ehanet", "label": "ehanet", "seed": 0, "kept": True}]
 
 
