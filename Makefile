@@ -5,6 +5,7 @@ WEIGHTS ?=
 SET ?=
 DATASET ?=
 JOBS ?=
+SHARE ?=
 KEEP ?=
 EXECUTOR ?=
 ACCOUNT ?=
@@ -14,7 +15,7 @@ N ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
-export PROFILE SOURCE WEIGHTS SET JOBS KEEP EXECUTOR ACCOUNT PARTITION SLURM N INSTALL PYTHON
+export PROFILE SOURCE WEIGHTS SET JOBS SHARE KEEP EXECUTOR ACCOUNT PARTITION SLURM N INSTALL PYTHON
 export PYTHONPATH := $(CURDIR)
 
 PY := .venv/bin/python
@@ -29,6 +30,7 @@ help:
 	@echo "                    WEIGHTS=folder    encoder weights (default: SOURCE/../weights where there is one)"
 	@echo "                    SET='key=value'   override settings of the profile, into reports/PROFILE-.../"
 	@echo "                    JOBS=n            processor cores to use (default: all)"
+	@echo "                    SHARE=n           trainings side by side on each GPU (default: 1); a large one takes many"
 	@echo "                    KEEP=1            keep finished runs that the report holds with their predictions, whatever code made them"
 	@echo "                    EXECUTOR=slurm    each step a job of a cluster (workflow/slurm/config.yaml); ACCOUNT=, PARTITION=, SLURM='more options'"
 	@echo "make plan         what 'make paper' would run, and why"
@@ -65,7 +67,7 @@ $(SLURM_PLUGINS): $(ENVIRONMENT)
 
 paper: $(ENVIRONMENT) $(if $(filter slurm,$(EXECUTOR)),$(SLURM_PLUGINS))
 	@$(PY) -m workflow.paper run --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP" \
-		--executor "$$EXECUTOR" --account "$$ACCOUNT" --partition "$$PARTITION" --slurm "$$SLURM"
+		--share "$$SHARE" --executor "$$EXECUTOR" --account "$$ACCOUNT" --partition "$$PARTITION" --slurm "$$SLURM"
 
 plan: $(ENVIRONMENT)
 	@$(PY) -m workflow.paper plan --profile "$$PROFILE" --source "$$SOURCE" --weights "$$WEIGHTS" --set "$$SET" --jobs "$$JOBS" --keep "$$KEEP"

@@ -82,6 +82,21 @@ def test_a_map_of_filled_objects_is_told_from_one_of_edges(tmp_path):
     assert f"would reach {row['ods'].mean:.3f}" in notes and f"no better than the contour of the network's own mask: EHANet ({row['ods'].mean:.3f} against" in notes
 
 
+def test_an_edge_map_of_nothing_earns_nothing_from_images_without_an_object(tmp_path):
+    data = make_dataset("phantom-polyp")
+    reports = make_reports(tmp_path, data, {"ehanet": 0.02})
+    data.masks[data.splits["test"][1:]] = 0
+    path = predictions_path(reports, data.name, "ehanet", 0)
+    maps = read_predictions(path)
+    write_predictions(path, Predictions(maps.ids, maps.probabilities, np.zeros_like(maps.probabilities), maps.run))
+    table = edges_report(data, reports)
+    row, probability, label = table.rows[0], read_predictions(path).probabilities[:1], data.masks[data.splits["test"][:1]]
+    assert (row["ods"].mean, row["ois"].mean) == (0, 0)
+    own = surface(probability[0] > 0.5)[None].astype(float)
+    assert row["own"].mean == pytest.approx(edge_f1(own, label)["ods"]) and 0.5 < row["own"].mean <= 1
+    assert f"{len(maps.ids) - 1} images without an object have no contour and count in none of these scores but Boundary F1" in " ".join(table.notes)
+
+
 def test_the_pair_differs_in_iem_alone(made):
     _, reports = made
     rows = [row for row in read_results(reports, "phantom-polyp") if row.frames]

@@ -313,6 +313,7 @@ def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
     (["--profile", "tow"], "profile 'tow' not found; there are: two"),
     (["--profile", "two", "--set", "epoch=3"], "unknown key 'epoch'"),
     (["--profile", "two", "--jobs", "many"], "JOBS: expected a number"),
+    (["--profile", "two", "--share", "0"], "SHARE: expected a number"),
     (["--profile", "two", "--weights", "nowhere"], "WEIGHTS: folder nowhere not found"),
     (["--profile", "two", "--source", "nowhere", "--set", "datasets=[kvasir-seg]"], "nowhere does not exist"),
     (["--profile", "two", "--set", "datasets=[../nothing]"], "neither a name"),

@@ -1,8 +1,9 @@
-"""The GPUs of this machine, and one of them for each training: the kernel's locks say which are taken, whoever takes them."""
+"""The GPUs of this machine, and one of them, or a share of one, for each training: the kernel's locks say which are taken, whoever takes them."""
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
@@ -28,9 +29,17 @@ def find_gpus() -> list[str]:
     return [str(number) for number in range(len(lines))] if listed.returncode == 0 else []
 
 
+SHARE = "EHANET_GPU_SHARE"  # tells the steps' processes how many trainings share a GPU
+
+
+def gpu_share() -> int:
+    """Trainings that each GPU takes side by side."""
+    return int(os.environ.get(SHARE) or 1)
+
+
 @contextmanager
 def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
-    """Take a free GPU of this machine for the block, waiting for one where none is; None where there is no GPU.
+    """Take a free GPU of this machine for the block, or a free share of the one that fewest share, waiting for one where none is; None where there is no GPU.
 
     CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
     """
@@ -40,8 +49,8 @@ def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
         return
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     while True:
-        for gpu in gpus:
-            with open(Path(tempfile.gettempdir(), f"ehanet-{os.getuid()}-gpu-{gpu}.lock"), "a") as lock:
+        for place, gpu in itertools.product(range(gpu_share()), gpus):
+            with open(Path(tempfile.gettempdir(), f"ehanet-{os.getuid()}-gpu-{gpu}{f'-{place}' if place else ''}.lock"), "a") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

@@ -23,7 +23,7 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow import preflight
-from workflow.gpus import find_gpus
+from workflow.gpus import SHARE, find_gpus, gpu_share
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="folder of encoder weights; default: weights beside the source folder")
     parser.add_argument("--set", default="", dest="overrides", help="'key=value ...' in place of the profile's settings")
     parser.add_argument("--jobs", default="", help="processor cores to use; default: all")
+    parser.add_argument("--share", default="", help="trainings side by side on each GPU; default: 1")
     parser.add_argument("--keep", default="", help="anything: keep the finished runs that the report holds")
     parser.add_argument("--executor", default="", help="slurm, for a cluster; default: this machine")
     parser.add_argument("--account", default="", help="of Slurm")
@@ -71,8 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         cluster = Cluster.of(options)
-        if options.jobs and not options.jobs.isdigit() or options.jobs == "0":
-            raise ValueError(f"JOBS: expected a number of processor cores, got {options.jobs!r}")
+        for name, given, what in (("JOBS", options.jobs, "processor cores to use"), ("SHARE", options.share, "trainings side by side on each GPU")):
+            if given and not (given.isdecimal() and int(given)):
+                raise ValueError(f"{name}: expected a number of {what}, got {given!r}")
+        if cluster and options.share:
+            raise ValueError("SHARE: on a cluster each training is a job with a GPU of its own; leave it out")
+        os.environ[SHARE] = options.share or "1"
         profile = load_profile(options.profile, options.overrides, _weights_folder(options))
         if profile.weights:
             os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
@@ -216,7 +221,7 @@ def _snakemake(plan: Path, cores: int, lock: _Lock, cluster: Cluster | None = No
         command += ["--workflow-profile", "workflow/slurm", "--executor", "slurm", *cluster.options]
         path.append(str(PLUGINS))
     else:
-        command += ["--cores", str(cores), "--resources", f"gpu={len(find_gpus()) or cores}"]
+        command += ["--cores", str(cores), "--resources", f"gpu={len(find_gpus()) * gpu_share() or cores}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
 

@@ -44,6 +44,7 @@ def edges_report(data: Dataset, reports: str | Path) -> Table:
     reach = max(6, round(data.masks.shape[1] / 8))
     found = {row.label: _measure(reports, row, data, reach) for row in rows}
     labels = data.masks[data.splits["test"]].astype(bool)
+    labels = labels[labels.any(axis=(1, 2))] if labels.any() else labels
     table = _table(data, every, found, reference, mark, float(edge_f1(labels.astype(float), labels, NEAR)["ods"]))
     write_table(table, reports / "tables", MODULES, **inputs)
     with figure_style():
@@ -80,11 +81,11 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
         near = np.abs(counts.places) < NEAR
         size = labels[0].size * contoured
         far = far + np.stack([errors - counts.wrong[:, near].sum(axis=1), size - counts.pixels[:, near].sum(axis=1)])
-        if maps.edges is not None:
-            edges.append(edge_f1(maps.edges, labels, NEAR))
+        if maps.edges is not None and contoured.any():
+            edges.append(edge_f1(maps.edges[contoured], labels[contoured], NEAR))  # an empty map of an empty slice says nothing about edges
             deep = labels & np.stack([distance_transform_edt(~surface(label)) > NEAR for label in labels])
             edges[-1]["inside"] = float((maps.edges > edges[-1]["threshold"])[deep].mean()) if deep.any() else np.nan
-            edges[-1]["own"] = float(edge_f1(np.stack([surface(mask) for mask in binarise(maps.probabilities)]).astype(float), labels, NEAR)["ods"])
+            edges[-1]["own"] = float(edge_f1(np.stack([surface(mask) for mask in binarise(maps.probabilities[contoured])]).astype(float), labels[contoured], NEAR)["ods"])
     clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
     groups = np.array([pixels[clusters == group].any(axis=0) for group in range(clusters.max() + 1)])
     scarce = groups.sum(axis=0) < min(FEWEST, len(groups))
@@ -116,7 +117,7 @@ def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference
              "objects that the map flags at its threshold: a map of edges flags few.", *_edge_notes(rows, found)]
     notes += [f"{NOTE} Bold: best of its track, and significantly."] if track_column(rows).shown else []
     if count := found[reference.label]["without_contour"]:
-        notes.append(f"{count} images without an object have no contour and count in none of the shares of wrong pixels.")
+        notes.append(f"{count} images without an object have no contour and count in none of these scores but Boundary F1.")
     body += [row.empty_cells for row in every if not row.frames]
     return Table(f"edges_{data.name}", f"{dataset_title(data.name)}: edges and errors around the contour", mark, columns, body, notes)
 
