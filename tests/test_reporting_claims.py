@@ -65,6 +65,14 @@ def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     assert len(rows) == 3 and {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
 
 
+def test_one_method_alone_has_no_claims(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.1, "lanet": 0.2}, encoder=IMAGENET)
+    assert write_claims(reports) and (reports / "tables/claims.csv").is_file()
+    listing = reports / "scores/kvasir-seg/methods.json"
+    listing.write_text(json.dumps(json.loads(listing.read_text())[:1]))
+    assert write_claims(reports) is None and not list((reports / "tables").glob("claims*"))
+
+
 def test_modules_and_corruptions_get_their_own_rows(tmp_path):
     reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.05, "ehanet-no-iem": 0.5, "unet": 0.3}, seeds=(0, 1, 2), encoder=IMAGENET)
     for seed in (0, 1, 2):

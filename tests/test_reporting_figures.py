@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from reporting_inputs import make_dataset, make_reports
 
-from ehanet.predictions import Predictions, predictions_path, write_predictions
+from ehanet.metrics.regions import dice_per_image
+from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_report, data_sheet, side_by_side, training_curve, training_overview
@@ -199,6 +200,23 @@ def test_figures_of_both_tracks_name_the_trained_encoders(tmp_path):
         side_by_side(data, reports)
         cost_report(reports, data.name, [measured_cost(label, 4.0) for label in ("ehanet", "ehanet-mobilenetv1")])
     assert len(drawn) == 2 and all(any(text.endswith(f"\n{said}") for text in texts) for texts in drawn)
+
+
+def test_one_method_alone_is_drawn_with_all_its_seeds(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1}, seeds=(0, 1, 2))
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ehanet.reporting.pictures.save_figure", lambda figure, *_: drawn.append(figure))
+        side_by_side(data, reports)
+    titles = [text.get_text() for axis in drawn[0].axes for text in axis.texts if not text.get_text()[0].isdigit()]
+    assert titles == ["image", "truth", "EHANet", "seed 1", "seed 2"]
+    scores = pd.read_csv(reports / f"scores/{data.name}/ehanet__seed2.csv").set_index("image")["dice"]
+    ids = read_predictions(predictions_path(reports, data.name, "ehanet", 0)).ids
+    labels = data.masks[[data.ids.index(image) for image in ids]].astype(bool)
+    best = ids[choose_by_dice(dice_per_image(read_predictions(predictions_path(reports, data.name, "ehanet", 0)).probabilities, labels), labels)[0]]
+    assert drawn[0].axes[4].texts[0].get_text() == f"{scores[best]:.2f}"
+    assert "Bold" not in " ".join(comparison(reports, data.name)[f"comparison_{data.name}"].notes)
 
 
 def test_predictions_of_other_images_are_refused(made, tmp_path):

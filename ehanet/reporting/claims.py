@@ -43,13 +43,13 @@ NOTES = [
 
 
 def write_claims(reports: str | Path) -> Table | None:
-    """Write tables/claims (.csv, .md, .tex, .json) from the scores in ``reports``; None, and nothing written, where no EHANet was scored.
+    """Write tables/claims (.csv, .md, .tex, .json) from the scores in ``reports``; None, and no such table left, where no EHANet was scored, or nothing that it can be set against.
 
     Raises:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
     """
     reports = Path(reports)
-    rows, inputs = [], []
+    rows, inputs, methods = [], [], set()
     for name in sorted((path.parent.name for path in (reports / "scores").glob("*/methods.json")), key=lambda name: (name not in PAPER_SETS, name)):
         results = [row for row in read_results(reports, name) if row.frames]
         if not (ehanets := find_ehanets(results)):
@@ -57,7 +57,10 @@ def write_claims(reports: str | Path) -> Table | None:
         corrupted = _corrupted(reports / "robustness" / f"{name}.csv")
         rows += [{"dataset": dataset_title(name), **row} for row in _claims(ehanets, results, corrupted) if row["against"] or name in PAPER_SETS]
         inputs += [record["id"] for row in results for record in row.records]
-    if not rows:
+        methods |= {row.method for row in results}
+    if len(methods) < 2 and not any(row["against"] for row in rows):
+        for left in (reports / "tables").glob("claims.*"):
+            left.unlink()
         return None
     columns = [Column("claim", "Claim"), Column("verdict", "Verdict"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
                Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]

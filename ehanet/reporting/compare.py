@@ -79,7 +79,7 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     body = [_row(row, mark, statistics, kept) | ({"track": track[row.label]} if row.frames else {}) for row in rows]
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
-             _bold_note(body, len(tracks) > 1),
+             *([_bold_note(body, len(tracks) > 1)] if len(scored) > 1 else []),
              "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
     if left_out:

@@ -35,7 +35,7 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     """Draw figures/side_by_side_<data set> and return the PNG's path.
 
     Rows are test images chosen by the reference's Dice (best, quartiles, worst), columns the image, the truth and every method
-    that methods.json names, with its first seed; the Dice of each cell is printed below it.
+    that methods.json names, with its first seed (one method alone: with each of its seeds); the Dice of each cell is printed below it.
 
     Raises:
         FileNotFoundError, ValueError: predictions are missing, or hold images that the data set does not have.
@@ -51,6 +51,8 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     shown = [ids[index] for index in chosen]
     indices = [place[image] for image in shown]
     columns = [_column(reports, row, data, shown, indices, row is reference) for row in [reference, *(row for row in rows if row is not reference)]]
+    if len(rows) == 1:
+        columns += [_column(reports, reference, data, shown, indices, False, seed) for seed in reference.seeds[1:]]
     mark, path = mark_of(rows), reports / "figures" / f"side_by_side_{data.name}"
     record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest,
                          inputs=[row.records[0]["id"] for row in rows])
@@ -74,14 +76,14 @@ def choose_by_dice(dice: np.ndarray, labels: np.ndarray) -> list[int]:
     return [int(ranked[place]) for place in dict.fromkeys(places)]
 
 
-def _column(reports: Path, row: Result, data: Dataset, shown: list[str], indices: list[int], reference: bool) -> _Column:
-    maps = read_maps(reports, row, data)
+def _column(reports: Path, row: Result, data: Dataset, shown: list[str], indices: list[int], reference: bool, seed: int | None = None) -> _Column:
+    maps = read_maps(reports, row, data, seed)
     ids, probabilities = maps.ids, maps.probabilities
     missing = set(shown) - set(ids)
     if missing:
         raise ValueError(f"{row.label}: no prediction of {min(missing)}; run the evaluation step again")
     probabilities = probabilities[[ids.index(image) for image in shown]]
-    return _Column(look(row.label, row.method).title, binarise(probabilities), dice_per_image(probabilities, data.masks[indices]), reference)
+    return _Column(look(row.label, row.method).title if seed is None else f"seed {seed}", binarise(probabilities), dice_per_image(probabilities, data.masks[indices]), reference)
 
 
 def _draw(data: Dataset, indices: list[int], columns: list[_Column], title: str, trained: str, mark: str) -> Figure:
