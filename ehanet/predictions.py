@@ -12,6 +12,7 @@ import numpy as np
 from ehanet.files import write_atomically
 
 PART_BYTES = 1_300_000  # of one file, about: a report's files go into repositories, whose hosts balk at large ones
+DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what reading a damaged or missing file raises
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,27 @@ def read_predictions(path: str | Path) -> Predictions:
     """Read stored maps, all parts of them.
 
     Raises:
-        FileNotFoundError, ValueError: missing, damaged, or parts of different runs; the message names the file.
+        FileNotFoundError, ValueError: missing, damaged, or parts that were not written together; the message names the file.
     """
     parts = [_read_part(Path(path))]
     parts += [_read_part(_part(Path(path), number)) for number in range(2, int(parts[0].get("parts", 1)) + 1)]
     for number, part in enumerate(parts, start=1):
-        if str(part["run"]) != str(parts[0]["run"]):
-            raise ValueError(f"{_part(Path(path), number)} is of another run than {path}; run the evaluation step again")
+        if any(part.get(name) != parts[0].get(name) for name in ("run", "parts")):
+            raise ValueError(f"{_part(Path(path), number)} does not go on from {path}; run the evaluation step again")
     ids, probabilities = [name for part in parts for name in part["ids"].tolist()], np.concatenate([part["probabilities"] for part in parts])
     edges = np.concatenate([part["edges"] for part in parts]) if "edges" in parts[0] else None
     return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, str(parts[0]["run"]))
+
+
+def are_kept(path: str | Path) -> bool:
+    """Whether stored maps are there with all their parts; reads no map."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            count = int(file["parts"]) if "parts" in file else 1
+    except DAMAGE:
+        return False
+    return all(_part(path, number).is_file() for number in range(2, count + 1))
 
 
 def _read_part(path: Path) -> dict[str, np.ndarray]:
@@ -90,7 +102,7 @@ def _read_part(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         arrays["ids"], arrays["probabilities"], arrays["run"]  # noqa: B018 (each must be there)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}); run the evaluation step again") from error
     return arrays
 

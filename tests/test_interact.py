@@ -160,6 +160,14 @@ def test_losses_of_a_missed_object():
     assert curves["BCE"][-1] < 0.1 < 0.9 < curves["Dice"][-1]
 
 
+def test_of_constant_maps_each_loss_likes_another_best():
+    for share in (0.2, 0.03):
+        probabilities, curves = losses.constant_map(share)
+        best = {name: probabilities[np.argmin(values)] for name, values in curves.items()}
+        assert best["BCE"] == pytest.approx(share, abs=0.01) and best["Dice"] == probabilities[-1] and best["Lovász"] == 0.5
+        assert curves["Lovász"].min() == pytest.approx(0.5, abs=1e-6)  # (1 - p + p) / 2: one half for each class
+
+
 def test_pulls_point_at_the_truth():
     mask = (losses.disc(10) > 0).float()
     for name, pull in losses.pulls(losses.disc(10, 8.0, 2.0), mask).items():
@@ -183,8 +191,9 @@ def test_released_edge_stays_behind(shown):
 @pytest.mark.parametrize("draw", [
     lambda model, example: features.efa_picture(model, example, 5), lambda model, example: features.iem_picture(model, example),
     lambda model, example: features.ahfa_picture(model, example, 2), lambda model, example: predictions.outputs_picture(example, output_maps(model, example.image)),
-    lambda model, example: losses.missed_share_picture(), lambda model, example: masks.masks_picture(masks.same_dice(example.mask), example.mask, example.image),
-], ids=["efa", "iem", "ahfa", "outputs", "missed", "mistakes"])
+    lambda model, example: losses.missed_share_picture(), lambda model, example: losses.constant_map_picture(),
+    lambda model, example: masks.masks_picture(masks.same_dice(example.mask), example.mask, example.image),
+], ids=["efa", "iem", "ahfa", "outputs", "missed", "constant", "mistakes"])
 def test_pictures_are_reproducible(draw, model, shown):
     first = draw(model, shown[0])
     assert first.png() == draw(model, shown[0]).png()

@@ -1,6 +1,7 @@
 """Stored probability maps: small, exact about the decision, refused when damaged; runs that a report holds are kept."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet import predictions
 from ehanet.evaluation import evaluate_runs
-from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from ehanet.predictions import Predictions, are_kept, predictions_path, read_predictions, write_predictions
 from ehanet.profiles import load_profile
 from workflow.plan import make_plan
 
@@ -48,13 +50,43 @@ def test_large_maps_go_on_in_further_files(tmp_path, monkeypatch):
 
     write_predictions(tmp_path / "other.npz", Predictions(ids, maps, edges, "another"))
     (tmp_path / "other.3.npz").rename(tmp_path / "a.b__seed0.3.npz")
-    with pytest.raises(ValueError, match=r"a\.b__seed0\.3\.npz is of another run"):
+    with pytest.raises(ValueError, match=r"a\.b__seed0\.3\.npz does not go on from"):
         read_predictions(path)
+    write_predictions(path, Predictions(ids, maps, edges, "run"))
+    monkeypatch.setattr("ehanet.predictions.PART_BYTES", 10_000)
+    write_predictions(tmp_path / "other.npz", Predictions(ids, maps, edges, "run"))  # of the same run, in other parts
+    (tmp_path / "other.2.npz").rename(tmp_path / "a.b__seed0.2.npz")
+    with pytest.raises(ValueError, match=r"a\.b__seed0\.2\.npz does not go on from"):
+        read_predictions(path)
+    monkeypatch.setattr("ehanet.predictions.PART_BYTES", 5000)
+    write_predictions(path, Predictions(ids, maps, edges, "run"))
+    assert are_kept(path) and not are_kept(tmp_path / "nothing.npz")
     (tmp_path / "a.b__seed0.3.npz").unlink()
+    assert not are_kept(path)
     with pytest.raises(FileNotFoundError, match=r"a\.b__seed0\.3\.npz not found"):
         read_predictions(path)
     write_predictions(path, Predictions(ids[:2], maps[:2], None, "run"))
     assert not list(tmp_path.glob("a.b*.?.npz")) and read_predictions(path).ids == ids[:2]
+
+
+@pytest.mark.parametrize("kill", range(6))  # of the whole, of parts 4, 3, 2 and 1 of the new maps; the last comes too late
+def test_a_kill_between_parts_leaves_all_images(tmp_path, monkeypatch, kill):
+    random, path = np.random.default_rng(1), tmp_path / "maps.npz"
+    ids, real, calls = [f"image {number}" for number in range(7)], predictions._write_part, []
+    monkeypatch.setattr(predictions, "PART_BYTES", 5000)
+    write_predictions(path, Predictions(ids, random.random((7, 32, 32)), random.random((7, 32, 32)), "old"))
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) > kill:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(predictions, "_write_part", killed)
+    with pytest.raises(KeyboardInterrupt) if kill < 5 else nullcontext():
+        write_predictions(path, Predictions(ids, random.random((7, 32, 32)), random.random((7, 32, 32)), "new"))
+    stored = read_predictions(path)
+    assert stored.ids == ids and stored.run == ("old" if kill == 0 else "new")
 
 
 ROWS = [{"method": "ehanet", "label": "ehanet", "seed": 0, "kept": True}]

@@ -71,6 +71,8 @@ def test_one_method_alone_has_no_claims(tmp_path):
     listing = reports / "scores/kvasir-seg/methods.json"
     listing.write_text(json.dumps(json.loads(listing.read_text())[:1]))
     assert write_claims(reports) is None and not list((reports / "tables").glob("claims*"))
+    other = make_reports(tmp_path / "phantom", make_dataset(), {"ehanet": 0.1, "resnet34-unet": 0.2})  # the paper has no such method and no such data
+    assert write_claims(other) is None and not list(other.glob("tables/claims*"))
 
 
 def test_modules_and_corruptions_get_their_own_rows(tmp_path):

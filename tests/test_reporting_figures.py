@@ -207,8 +207,9 @@ def test_one_method_alone_is_drawn_with_all_its_seeds(tmp_path):
     reports = make_reports(tmp_path, data, {"ehanet": 0.1}, seeds=(0, 1, 2))
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ehanet.reporting.pictures.save_figure", lambda figure, *_: drawn.append(figure))
+        patch.setattr("ehanet.reporting.pictures.save_figure", lambda figure, path, record, title: drawn.extend([figure, record]))
         side_by_side(data, reports)
+    assert drawn[1]["inputs"] == [read_record(path)["id"] for path in sorted((reports / "scores" / data.name).glob("ehanet__seed?.json"))]
     titles = [text.get_text() for axis in drawn[0].axes for text in axis.texts if not text.get_text()[0].isdigit()]
     assert titles == ["image", "truth", "EHANet", "seed 1", "seed 2"]
     scores = pd.read_csv(reports / f"scores/{data.name}/ehanet__seed2.csv").set_index("image")["dice"]

@@ -39,7 +39,7 @@ def gpu_share() -> int:
 
 @contextmanager
 def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
-    """Take a free GPU of this machine for the block, or a free share of the one that fewest share, waiting for one where none is; None where there is no GPU.
+    """Take a free GPU of this machine for the block, or where they are shared a free place, the first places of all GPUs first; waits where none is free, gives None where there is no GPU.
 
     CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
     """

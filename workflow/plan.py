@@ -17,7 +17,7 @@ from ehanet.data.sources import describe, locate, own_path, split_folder
 from ehanet.files import write_atomically
 from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
-from ehanet.predictions import predictions_path
+from ehanet.predictions import are_kept, predictions_path
 from ehanet.profiles import Profile, dataset_key, is_phantom
 from ehanet.records import read_record
 from ehanet.steps import check_parameters, known_parameters
@@ -123,13 +123,13 @@ def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) ->
 
 
 def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
-    """Whether the report holds a finished run of these settings with its predictions."""
+    """Whether the report holds a finished run of these settings with all its predictions."""
     try:
         record = read_record(Path(reports, "runs", dataset, run.label, f"seed{run.seed}", "record.json"))
         same = not run.differences(RunConfig.from_dict(record["config"]))
     except (OSError, ValueError, KeyError):
         return False
-    return same and predictions_path(reports, dataset, run.label, run.seed).is_file()
+    return same and are_kept(predictions_path(reports, dataset, run.label, run.seed))
 
 
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores: int = 1) -> None:

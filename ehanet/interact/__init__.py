@@ -25,6 +25,7 @@ _HOMES = {
     "switched_off": "ehanet.interact.switches",
     "losses_picture": "ehanet.interact.losses",
     "missed_share_picture": "ehanet.interact.losses",
+    "constant_map_picture": "ehanet.interact.losses",
     "train_live": "ehanet.interact.live",
     "progress_picture": "ehanet.interact.live",
     "move_mask": "ehanet.interact.masks",

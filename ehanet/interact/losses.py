@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib
 import numpy as np
 import torch
@@ -68,15 +70,28 @@ def losses_picture(radius: float = 14, shift: float = 6, softness: float = 2.0) 
 
 def missed_share_picture(shares: tuple[float, ...] = (0.2, 0.01), confidence: float = 0.95) -> Picture:
     """The three losses as more and more of an object is missed, for objects of these shares of the image, each pixel predicted with ``confidence``."""
+    return _curves(shares, lambda share: missed_share(share, confidence), "missed part of the object")
+
+
+def constant_map_picture(shares: tuple[float, ...] = (0.2, 0.03)) -> Picture:
+    """The three losses of a map that has one probability everywhere, against that probability, for objects of these shares of the image; a dot where each is lowest."""
+    return _curves(shares, constant_map, "probability everywhere", lowest=True)
+
+
+def _curves(shares: tuple[float, ...], measure: Callable, label: str, lowest: bool = False) -> Picture:
+    """A panel for each share of the image that an object covers: the losses against what ``measure`` varies between 0 and 1."""
     with matplotlib.rc_context(RC):
         picture = Picture(WIDTH, 2.5)
         axes = picture.subplots(1, len(shares), sharey=True, gridspec_kw={"left": 0.075, "right": 0.98, "top": 0.88, "bottom": 0.2, "wspace": 0.08})
         for plot, share in zip(np.atleast_1d(axes), shares):
-            missed, curves = missed_share(share, confidence)
+            varied, curves = measure(share)
             for name, (colour, line) in LOOKS.items():
-                plot.plot(100 * missed, curves[name], color=colour, linestyle=line, label=name)
-            plot.set(xlabel="missed part of the object (%)", title=f"object: {100 * share:g} % of the image", xlim=(0, 100), ylim=(0, 1.05))
-        np.atleast_1d(axes)[0].set_ylabel("loss")
+                plot.plot(varied, curves[name], color=colour, linestyle=line, label=name)
+                if lowest:
+                    best = int(np.argmin(curves[name]))
+                    plot.plot(varied[best], curves[name][best], color=colour, marker="o", markersize=4.5)
+            plot.set(xlabel=label, title=f"object: {100 * share:g} % of the image", xlim=(0, 1), ylim=(0, 1.05))
+        np.atleast_1d(axes)[0].set_ylabel("loss (dot: lowest)" if lowest else "loss")
         np.atleast_1d(axes)[0].legend()
     return picture
 
@@ -90,3 +105,12 @@ def missed_share(share: float, confidence: float = 0.95, steps: int = 21) -> tup
     missed = np.linspace(0, 1, steps)
     rows = [loss_values(torch.where(torch.arange(pixels) < round((1 - part) * size), certain, -certain).view(1, 1, SIDE, SIDE), mask) for part in missed]
     return missed, {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}
+
+
+def constant_map(share: float, steps: int = 99) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Probabilities between 0 and 1, (steps,), and each loss of a map that has this one everywhere, for an object of ``share`` of the image, (steps,)."""
+    pixels = SIDE * SIDE
+    mask = (torch.arange(pixels) < max(1, round(share * pixels))).float().view(1, 1, SIDE, SIDE)
+    probabilities = np.arange(1, steps + 1) / (steps + 1)
+    rows = [loss_values(torch.full((1, 1, SIDE, SIDE), float(np.log(value / (1 - value)))), mask) for value in probabilities]
+    return probabilities, {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}

@@ -43,7 +43,7 @@ NOTES = [
 
 
 def write_claims(reports: str | Path) -> Table | None:
-    """Write tables/claims (.csv, .md, .tex, .json) from the scores in ``reports``; None, and no such table left, where no EHANet was scored, or nothing that it can be set against.
+    """Write tables/claims (.csv, .md, .tex, .json) from the scores in ``reports``; None, and no such table left, where no EHANet was scored, or no other method and nothing left out.
 
     Raises:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
@@ -58,7 +58,7 @@ def write_claims(reports: str | Path) -> Table | None:
         rows += [{"dataset": dataset_title(name), **row} for row in _claims(ehanets, results, corrupted) if row["against"] or name in PAPER_SETS]
         inputs += [record["id"] for row in results for record in row.records]
         methods |= {row.method for row in results}
-    if len(methods) < 2 and not any(row["against"] for row in rows):
+    if not rows or len(methods) < 2 and not any(row["against"] for row in rows):
         for left in (reports / "tables").glob("claims.*"):
             left.unlink()
         return None

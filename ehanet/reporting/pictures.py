@@ -51,11 +51,12 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     shown = [ids[index] for index in chosen]
     indices = [place[image] for image in shown]
     columns = [_column(reports, row, data, shown, indices, row is reference) for row in [reference, *(row for row in rows if row is not reference)]]
+    inputs = [row.records[0]["id"] for row in rows]
     if len(rows) == 1:
         columns += [_column(reports, reference, data, shown, indices, False, seed) for seed in reference.seeds[1:]]
+        inputs = [record["id"] for record in reference.records]
     mark, path = mark_of(rows), reports / "figures" / f"side_by_side_{data.name}"
-    record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest,
-                         inputs=[row.records[0]["id"] for row in rows])
+    record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest, inputs=inputs)
     with figure_style():
         figure = _draw(data, indices, columns, f"{dataset_title(data.name)}: test images at the quartiles of {columns[0].title}'s Dice, seed {reference.seeds[0]}"
                        + display_note(data.images[indices]), trained_encoders(rows), mark)
