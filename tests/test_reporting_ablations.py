@@ -54,6 +54,18 @@ def test_ablation_tables(reports):
     assert (reports / "figures/ablations_phantom-polyp.pdf").is_file() and "\\surd" in (reports / "tables/ablation_parts_phantom-polyp.tex").read_text()
 
 
+def test_what_is_bold_is_said(tmp_path):
+    data = make_dataset()
+    for folder, error in (("far", 0.4), ("near", 0.02)):
+        reports = make_reports(tmp_path / folder, data, {"ehanet": 0.02, "ehanet-no-iem": error}, seeds=(0, 1))
+        for path in (reports / "scores" / data.name).glob("ehanet-no-iem__seed*.json"):
+            record = json.loads(path.read_text())
+            record["config"]["options"] = {"iem": False}
+            path.write_text(json.dumps({**record, "id": record_id(record)}))
+        table = next(iter(ablation_report(reports, data.name, {}).values()))
+        assert any(row["dice"].bold for row in table.rows) == ("Bold" in " ".join(table.notes)) == (folder == "far")
+
+
 def test_without_ehanet_there_is_no_ablation(tmp_path):
     make_reports(tmp_path, make_dataset(), {"unet": 0.1})
     with pytest.raises(ValueError, match="no scored run of ehanet"):

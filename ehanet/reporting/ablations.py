@@ -118,6 +118,8 @@ def _table(name: str, title: str, rows: list[Result], columns: list[Column], bod
                   "sd": "" if math.isnan(spread) else f"{spread:.3f}", "mark": mark_of(rows)}
     notes = ["Δ mDice: minus the network as it is, image by image. Brackets: 95 % bootstrap interval over images; what another training would change "
              "is the standard deviation over seeds" + ("." if many else ", for which this profile has too few.")] + notes
+    if any(cells[score].bold for cells in body for score in SCORES):
+        notes.append("Bold: the best mean, and significantly better than every other row of this table (paired permutation tests, Holm-corrected over its rows, p < 0.05).")
     return Table(name, title, mark_of(rows), columns, body, notes + setting_notes(rows))
 
 
