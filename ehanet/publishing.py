@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ehanet.data import load_dataset
+from ehanet.data import Dataset, load_dataset
 from ehanet.data.catalogue import parts_of
 from ehanet.evaluation import evaluate_runs
 from ehanet.hub import publish_run
+from ehanet.predictions import Predictions, predictions_path, read_predictions
 from ehanet.records import read_record
 from ehanet.reporting import comparison
+from ehanet.reporting.edges import edge_scores
+from ehanet.reporting.overlays import places_of
+from ehanet.reporting.wording import dataset_title
 
 
 def publish_best(dataset: str, size: int, source: str | Path | None, runs: str | Path, reports: str | Path, rows: list[dict], target: str | Path) -> dict:
@@ -26,12 +30,23 @@ def publish_best(dataset: str, size: int, source: str | Path | None, runs: str |
     """
     runs, reports, target = Path(runs), Path(reports), Path(target)
     parts = parts_of(dataset)
+    data = {part: load_dataset(part, root=source, size=size) for part in parts}
     for part in parts:
-        evaluate_runs(load_dataset(part, root=source, size=size), runs, reports, rows)
+        evaluate_runs(data[part], runs, reports, rows)
         comparison(reports, part)
     records = [read_record(runs / row["label"] / f"seed{row['seed']}" / "record.json") for row in rows]
     row, record = max(zip(rows, records), key=lambda pair: pair[1]["best"]["val_dice"])
     name = f"{row['label']}__seed{row['seed']}"
     publish_run(runs / row["label"] / f"seed{row['seed']}", target, [reports / "scores" / part / f"{name}.csv" for part in parts], trained_on=parts,
-                recipe={"Selection among": f"{len(rows)} runs, by validation Dice"} if len(rows) > 1 else {})
+                recipe={"Selection among": f"{len(rows)} runs, by validation Dice"} if len(rows) > 1 else {},
+                notes=[note for part in parts for note in edge_notes(data[part], read_predictions(predictions_path(reports, part, row["label"], row["seed"])))])
     return {"label": row["label"], "seed": row["seed"], "val_dice": record["best"]["val_dice"], "bytes": target.stat().st_size}
+
+
+def edge_notes(data: Dataset, maps: Predictions) -> list[str]:
+    """A sentence for "Where it fails" where the edge map is no better an edge than the contour of the mask; none without edge maps or objects."""
+    scores = edge_scores(maps, data.masks[places_of(data, maps.ids)].astype(bool))
+    if scores is None or scores["ods"] > scores["own"]:
+        return []
+    return [f"{dataset_title(data.name)}: the edge map (out.edge) follows the contours less closely, F1 {scores['ods']:.3f} within 2 px at its best threshold, "
+            f"than the mask's own contour, {scores['own']:.3f}; its largest probability is {maps.edges.max():.2f}."]

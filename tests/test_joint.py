@@ -91,11 +91,14 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
         fit(replace(config, seed=seed), tmp_path / "runs" / "ehanet" / f"seed{seed}", progress=False)
     rows = [{"method": "ehanet", "label": "ehanet", "seed": seed} for seed in (0, 1)]
     target = tmp_path / "weights" / "net.safetensors"
+    monkeypatch.setattr("ehanet.publishing.edge_notes", lambda data, maps: [f"{data.name}: the edges of {maps.run}"])
     found = publish_best("universal-phantoms", 32, None, tmp_path / "runs", tmp_path / "reports", rows, target)
     dice = [read_record(tmp_path / "runs" / "ehanet" / f"seed{seed}" / "record.json")["best"]["val_dice"] for seed in (0, 1)]
     assert found["val_dice"] == max(dice) and found["seed"] == int(np.argmax(dice)) and found["bytes"] == target.stat().st_size
     card = target.with_suffix(".md").read_text()
     assert "Phantom nuclei" in card and "Phantom skin lesions" in card
+    chosen = read_record(tmp_path / "runs" / "ehanet" / f"seed{found['seed']}" / "record.json")["id"]
+    assert all(f"- {part}: the edges of {chosen}\n" in card for part in UNIONS["universal-phantoms"])
     for part in UNIONS["universal-phantoms"]:
         assert (tmp_path / "reports" / "tables" / f"comparison_{part}.csv").is_file()
 

@@ -13,6 +13,7 @@ from ehanet.metrics import edge_f1
 from ehanet.metrics.contours import errors_by_distance
 from ehanet.metrics.distances import surface
 from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from ehanet.publishing import edge_notes
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import edges_report, failures_report, iem_report
@@ -95,6 +96,17 @@ def test_an_edge_map_of_nothing_earns_nothing_from_images_without_an_object(tmp_
     own = surface(probability[0] > 0.5)[None].astype(float)
     assert row["own"].mean == pytest.approx(edge_f1(own, label)["ods"]) and 0.5 < row["own"].mean <= 1
     assert f"{len(maps.ids) - 1} images without an object have no contour and count in none of these scores but Boundary F1" in " ".join(table.notes)
+
+
+def test_a_card_says_where_the_edge_map_is_no_better_than_the_mask():
+    data = make_dataset("phantom-polyp")
+    labels = data.masks[data.splits["test"]].astype(bool)
+    ids, contours = [data.ids[index] for index in data.splits["test"]], np.stack([surface(label) for label in labels]).astype(float)
+    masks = np.roll(labels, 4, axis=2).astype(float)
+    assert edge_notes(data, Predictions(ids, masks, contours, "run")) == [] == edge_notes(data, Predictions(ids, masks, None, "run"))
+    own = edge_f1(np.stack([surface(mask > 0.5) for mask in masks]).astype(float), labels)["ods"]
+    note, = edge_notes(data, Predictions(ids, masks, np.full_like(masks, 0.5), "run"))
+    assert f"than the mask's own contour, {own:.3f}; its largest probability is 0.50." in note and note.startswith("Phantom polyps: the edge map")
 
 
 def test_the_pair_differs_in_iem_alone(made):

@@ -15,6 +15,7 @@ from ehanet.metrics import edge_f1
 from ehanet.metrics.contours import error_rates, errors_by_distance
 from ehanet.metrics.distances import surface
 from ehanet.metrics.regions import binarise, dice_per_image
+from ehanet.predictions import Predictions
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, display_note, draw_contour, name_row, picture_grid, places_of, read_maps, show
 from ehanet.reporting.pictures import QUANTILES, choose_by_dice
@@ -67,9 +68,23 @@ def curve_rows(rows: list[Result], reference: Result) -> list[Result]:
     return [row for row in (reference, bare, *trained, *others) if row is not None][:CURVES]
 
 
+def edge_scores(maps: Predictions, labels: np.ndarray) -> pd.Series | None:
+    """What ``edge_f1`` says of a network's edge maps, and as ``own`` the F1 (ODS) of the contours of its masks; of the images with an object, since an
+    empty map of an empty slice says nothing about edges. None without edge maps or objects.
+
+    Args:
+        labels: (N, H, W) bool, of the images in the order of the maps.
+    """
+    objects = labels.any(axis=(1, 2))
+    if maps.edges is None or not objects.any():
+        return None
+    contours = np.stack([surface(mask) for mask in binarise(maps.probabilities[objects])]).astype(float)
+    return pd.concat([edge_f1(maps.edges[objects], labels[objects], NEAR), pd.Series({"own": edge_f1(contours, labels[objects], NEAR)["ods"]})])
+
+
 def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
     """Error curve (3, 2 reach), error at and away from the contour (3,) each, and edge scores (None without an edge branch), over all seeds."""
-    wrong, pixels, far, edges, own = 0, 0, 0, [], []
+    wrong, pixels, far, edges = 0, 0, 0, []
     for seed in row.seeds:
         maps = read_maps(reports, row, data, seed)
         places = places_of(data, maps.ids)
@@ -81,11 +96,10 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
         near = np.abs(counts.places) < NEAR
         size = labels[0].size * contoured
         far = far + np.stack([errors - counts.wrong[:, near].sum(axis=1), size - counts.pixels[:, near].sum(axis=1)])
-        if maps.edges is not None and contoured.any():
-            edges.append(edge_f1(maps.edges[contoured], labels[contoured], NEAR))  # an empty map of an empty slice says nothing about edges
+        if (scores := edge_scores(maps, labels)) is not None:
+            edges.append(scores)
             deep = labels & np.stack([distance_transform_edt(~surface(label)) > NEAR for label in labels])
             edges[-1]["inside"] = float((maps.edges > edges[-1]["threshold"])[deep].mean()) if deep.any() else np.nan
-            edges[-1]["own"] = float(edge_f1(np.stack([surface(mask) for mask in binarise(maps.probabilities[contoured])]).astype(float), labels[contoured], NEAR)["ods"])
     clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
     groups = np.array([pixels[clusters == group].any(axis=0) for group in range(clusters.max() + 1)])
     scarce = groups.sum(axis=0) < min(FEWEST, len(groups))
