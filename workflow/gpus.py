@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+SHARE = "EHANET_GPU_SHARE"  # tells the steps' processes how many trainings share a GPU
+
 
 def find_gpus() -> list[str]:
     """What CUDA_VISIBLE_DEVICES allows, else the numbers that nvidia-smi lists, else ["mps"] on a Mac; importing torch would take seconds."""
@@ -29,9 +31,6 @@ def find_gpus() -> list[str]:
     return [str(number) for number in range(len(lines))] if listed.returncode == 0 else []
 
 
-SHARE = "EHANET_GPU_SHARE"  # tells the steps' processes how many trainings share a GPU
-
-
 def gpu_share() -> int:
     """Trainings that each GPU takes side by side."""
     return int(os.environ.get(SHARE) or 1)
@@ -39,9 +38,9 @@ def gpu_share() -> int:
 
 @contextmanager
 def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
-    """Take a free GPU of this machine for the block, or where they are shared a free place, the first places of all GPUs first; waits where none is free, gives None where there is no GPU.
+    """Take a free GPU of this machine for the block, waiting for one where none is; None where there is no GPU.
 
-    CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
+    Where GPUs are shared, a free place on one, the first places of all of them first. CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
     """
     gpus = find_gpus()
     if len(gpus) < 2:

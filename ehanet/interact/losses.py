@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import matplotlib
 import numpy as np
@@ -98,19 +98,26 @@ def _curves(shares: tuple[float, ...], measure: Callable, label: str, lowest: bo
 
 def missed_share(share: float, confidence: float = 0.95, steps: int = 21) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Missed fraction (steps,) of an object that covers ``share`` of the image, and each loss there (steps,)."""
-    pixels = SIDE * SIDE
-    size = max(1, round(share * pixels))
-    mask = (torch.arange(pixels) < size).float().view(1, 1, SIDE, SIDE)
+    mask = _object(share)
+    pixels, size = mask.numel(), int(mask.sum())
     certain = float(np.log(confidence / (1 - confidence)))
     missed = np.linspace(0, 1, steps)
-    rows = [loss_values(torch.where(torch.arange(pixels) < round((1 - part) * size), certain, -certain).view(1, 1, SIDE, SIDE), mask) for part in missed]
-    return missed, {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}
+    return missed, _losses_of((torch.where(torch.arange(pixels) < round((1 - part) * size), certain, -certain).view(1, 1, SIDE, SIDE) for part in missed), mask)
 
 
 def constant_map(share: float, steps: int = 99) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Probabilities between 0 and 1, (steps,), and each loss of a map that has this one everywhere, for an object of ``share`` of the image, (steps,)."""
-    pixels = SIDE * SIDE
-    mask = (torch.arange(pixels) < max(1, round(share * pixels))).float().view(1, 1, SIDE, SIDE)
     probabilities = np.arange(1, steps + 1) / (steps + 1)
-    rows = [loss_values(torch.full((1, 1, SIDE, SIDE), float(np.log(value / (1 - value)))), mask) for value in probabilities]
-    return probabilities, {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}
+    return probabilities, _losses_of((torch.full((1, 1, SIDE, SIDE), float(np.log(value / (1 - value)))) for value in probabilities), _object(share))
+
+
+def _object(share: float) -> Tensor:
+    """A mask (1, 1, 64, 64) whose first pixels, about ``share`` of all, are the object."""
+    pixels = SIDE * SIDE
+    return (torch.arange(pixels) < max(1, round(share * pixels))).float().view(1, 1, SIDE, SIDE)
+
+
+def _losses_of(predictions: Iterable[Tensor], mask: Tensor) -> dict[str, np.ndarray]:
+    """Name -> each loss of every prediction."""
+    rows = [loss_values(logits, mask) for logits in predictions]
+    return {name: np.array([float(row[name]) for row in rows]) for name in LOOKS}

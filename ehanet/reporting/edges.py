@@ -97,9 +97,9 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
         size = labels[0].size * contoured
         far = far + np.stack([errors - counts.wrong[:, near].sum(axis=1), size - counts.pixels[:, near].sum(axis=1)])
         if (scores := edge_scores(maps, labels)) is not None:
-            edges.append(scores)
             deep = labels & np.stack([distance_transform_edt(~surface(label)) > NEAR for label in labels])
-            edges[-1]["inside"] = float((maps.edges > edges[-1]["threshold"])[deep].mean()) if deep.any() else np.nan
+            scores["inside"] = float((maps.edges > scores["threshold"])[deep].mean()) if deep.any() else np.nan
+            edges.append(scores)
     clusters = pd.factorize(np.array([data.groups[place] for place in places]))[0]
     groups = np.array([pixels[clusters == group].any(axis=0) for group in range(clusters.max() + 1)])
     scarce = groups.sum(axis=0) < min(FEWEST, len(groups))
