@@ -10,7 +10,7 @@ from ehanet.evaluation import evaluate_runs
 from ehanet.hub import publish_run
 from ehanet.predictions import Predictions, predictions_path, read_predictions
 from ehanet.records import read_record
-from ehanet.reporting import comparison
+from ehanet.reporting import comparison, score_choice_report
 from ehanet.reporting.edges import edge_scores
 from ehanet.reporting.overlays import places_of
 from ehanet.reporting.wording import dataset_title
@@ -19,7 +19,7 @@ from ehanet.reporting.wording import dataset_title
 def publish_best(dataset: str, size: int, source: str | Path | None, runs: str | Path, reports: str | Path, rows: list[dict], target: str | Path) -> dict:
     """Score each run on the test split of every part of ``dataset``, and write the run that validates best to ``target`` with its card.
 
-    Writes scores and comparison tables of each part into ``reports``; the choice is by validation Dice alone.
+    Writes scores, comparison and choice of score of each part into ``reports``; the choice is by validation Dice alone.
 
     Args:
         dataset: a union such as "universal". rows: ``{"method", "label", "seed"}`` of its finished runs in ``runs``.
@@ -34,6 +34,7 @@ def publish_best(dataset: str, size: int, source: str | Path | None, runs: str |
     for part in parts:
         evaluate_runs(data[part], runs, reports, rows)
         comparison(reports, part)
+        score_choice_report(reports, part)
     records = [read_record(runs / row["label"] / f"seed{row['seed']}" / "record.json") for row in rows]
     row, record = max(zip(rows, records), key=lambda pair: pair[1]["best"]["val_dice"])
     name = f"{row['label']}__seed{row['seed']}"

@@ -101,6 +101,8 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
     assert all(f"- {part}: the edges of {chosen}\n" in card for part in UNIONS["universal-phantoms"])
     for part in UNIONS["universal-phantoms"]:
         assert (tmp_path / "reports" / "tables" / f"comparison_{part}.csv").is_file()
+        scored = read_record(tmp_path / "reports" / "scores" / part / f"ehanet__seed{found['seed']}.json")["id"]
+        assert scored in read_record(tmp_path / "reports" / "tables" / f"score_choice_{part}.json")["inputs"]
 
 
 @pytest.mark.parametrize("steps, expected", [(0, 4), (1, 4 * 9 / 11), (1000, 2)])  # the first copies, decay (1 + 1) / (10 + 1), then the one asked for
