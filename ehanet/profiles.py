@@ -62,7 +62,6 @@ class Profile:
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
         studies: further looks, name -> (its data sets, its parameters).
         settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
-        overridden: whether the file's settings were changed by overrides.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Profile:
     studies: dict[str, tuple[list[str], dict]]
     settings: dict
     weights: Path | None
-    overridden: bool = False
 
     @property
     def size(self) -> int:
@@ -110,7 +108,7 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
-                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None, bool(changes))
+                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
 
 
 def parse_overrides(text: str) -> dict:

@@ -32,14 +32,14 @@ POLYP, GLIOMA = ([step.format(d=f"phantom-{name}") for step in ALL] for name in 
 EVERYTHING = {*POLYP, *GLIOMA, "report"}
 
 
-def test_only_the_profile_as_written_replaces_the_shipped_checkpoint(tmp_path, monkeypatch):
+def test_only_the_profile_universal_as_written_replaces_the_shipped_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    (tmp_path / "all.yaml").write_text("datasets: [universal-phantoms]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\nstudies: [publish]\n")
-    targets = {}
-    for overrides in ("", "epochs=1"):
-        step, = [step for step in make_plan(load_profile("all", overrides, folder=tmp_path), None).values() if step.kind == "publish"]
-        targets[overrides] = step.parameters.get("target")
-    assert targets == {"": None, "epochs=1": "reports/all-epochs-1/ehanet-universal.safetensors"}
+    targets = []
+    for name, overrides in (("universal", ""), ("universal", "epochs=1"), ("other", "")):
+        (tmp_path / f"{name}.yaml").write_text("datasets: [universal-phantoms]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\nstudies: [publish]\n")
+        step, = [step for step in make_plan(load_profile(name, overrides, folder=tmp_path), None).values() if step.kind == "publish"]
+        targets.append(step.parameters.get("target"))
+    assert targets == [None, "reports/universal-epochs-1/ehanet-universal-epochs-1.safetensors", "reports/other/ehanet-other.safetensors"]
 
 
 class Copy:

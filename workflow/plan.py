@@ -24,6 +24,7 @@ from ehanet.steps import check_parameters, known_parameters
 from workflow import kinds
 
 PAGE = "ehanet.reporting.__main__"  # makes index.html
+SHIPPED = "universal"  # the profile whose checkpoint is the shipped one; any other, an override of it included, publishes below its report
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
                 "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
         common = {"dataset": dataset, "size": profile.size, "source": source if any(part in CATALOGUE for part in parts_of(dataset)) else None, "reports": reports}
         folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
-        published = {"target": f"{reports}/ehanet-universal.safetensors"} if profile.overridden else {}  # the shipped checkpoint is of the profile as it is written
+        published = {} if profile.name == SHIPPED else {"target": f"{reports}/ehanet-{profile.name}.safetensors"}
 
         def add(kind: str, parameters: dict, upstream: list[str], files=(), **names) -> str:
             step = _step(profile.name, kind, {"dataset": key, **names}, parameters, [steps[id] for id in upstream], code, list(files))
