@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import torch
@@ -64,6 +65,30 @@ def load_best(run_dir: str | Path) -> dict:
     if wanted and wanted != state.get("sha256"):
         raise ValueError(f"checkpoint {path} is not the one of {record}; remove it and run the training again")
     return state
+
+
+def is_sound(run_dir: Path, name: str = "best.pt") -> bool:
+    """Whether a checkpoint is there, undamaged, and that of the folder's record where there is one."""
+    try:
+        load_best(run_dir) if name == "best.pt" else load_checkpoint(run_dir / name)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def start_anew(run_dir: Path) -> None:
+    """Remove what is left of a run, with a warning."""
+    warnings.warn(f"{run_dir}: a checkpoint is missing or damaged; the training starts anew", stacklevel=3)
+    for name in ("record.json", "last.pt", "best.pt"):
+        (run_dir / name).unlink(missing_ok=True)
+
+
+def check_same_configuration(config: RunConfig, other: dict, run_dir: Path) -> None:
+    """Refuse, with a ``ValueError`` that names the differences, to take up the run of another configuration in ``run_dir``."""
+    differences = config.differences(RunConfig.from_dict(other))
+    if differences:
+        raise ValueError(f"{run_dir} holds a run of another configuration ({'; '.join(differences)}); "
+                         "choose another folder or remove it")
 
 
 def content_sha256(value) -> str:

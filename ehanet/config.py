@@ -18,6 +18,7 @@ CHOICES = {
 }
 # What is wrong in the released training, each alone; the protocol "released" has all of them, "corrected" none.
 DEFECTS = ("edges-unaugmented", "edges-resized", "checkpoint-by-loss")
+WEIGHT_FILES = ("encoder_weights", "initial_weights", "teacher")  # settings that name a file, found by :func:`find_weights`
 POSITIVE = ("size", "epochs", "batch_size", "learning_rate")
 
 
@@ -34,6 +35,8 @@ class RunConfig:
         schedule: of ``learning_rate``: "constant", "cosine" (5 % linear warm-up, then to zero), or "one-cycle".
         pretrained, encoder, encoder_weights: as in ``build_model``, where the method has an encoder.
         initial_weights: a .safetensors file of an EHANet that was trained before, all of whose weights the run starts from; the encoder is then as it says.
+        teacher: a .safetensors file of a trained EHANet whose probabilities the run learns beside the masks: the binary cross-entropy between them and the final
+            logit is added to the training loss, with weight one like its other terms.
         freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
         epoch_images: images of an epoch, drawn anew each time, the same number from each part of a union of data sets; 0: every image once.
         ema: decay of the moving average of weights and batch statistics that is validated and kept in place of the last ones, as in
@@ -64,6 +67,7 @@ class RunConfig:
     encoder: str | None = None
     encoder_weights: str | None = None
     initial_weights: str | None = None
+    teacher: str | None = None
     freeze_encoder: str = "never"
     edge_width: int = 3
     epoch_images: int = 0

@@ -109,13 +109,15 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
     tested = [_read_scored(Path(path), record) for path in scores]
     names = list(trained_on) or [Path(record["config"]["dataset"]).name]
     manifests = {manifest["name"]: manifest for manifest, _ in tested}
-    begun = read_about(find_weights(start)) if (start := record["config"].get("initial_weights")) else {}
+    begun, teacher = (read_about(find_weights(file)) if (file := record["config"].get(name)) else {} for name in ("initial_weights", "teacher"))
     earlier = "; ".join(f"{name}: {text}" for name, text in begun.get("recipe", {}).items())
-    data = [_data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])]
+    known = {name: _data(name, manifests.get(name, {})) for name in dict.fromkeys([*names, *manifests])}
+    for one in [*begun.get("data", []), *teacher.get("data", [])]:  # what they learned is in it, too
+        known.setdefault(one["name"], one)
     return {
         "run": record["id"],
         "code": {key: record["code"].get(key) for key in ("version", "commit")},
-        "data": data + [one for one in begun.get("data", []) if one["name"] not in {own["name"] for own in data}],  # what it started from has learned from them, too
+        "data": list(known.values()),
         "scores": [_scores(manifest, frame) for manifest, frame in tested],
         "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
         "recipe": {**_recipe(record), **({"Before": earlier} if earlier else {}), **recipe},
@@ -173,6 +175,7 @@ def _recipe(record: dict) -> dict[str, str]:
         "Length": f"{config['epochs']} epochs, {record.get('steps', '?')} steps of {config['batch_size']} images",
         "Augmentation": config["augmentation"],
         **({"Starts from": f"all weights of {Path(config['initial_weights']).name}"} if config.get("initial_weights") else {}),
+        **({"Learned from": f"the masks and the probabilities of {Path(config['teacher']).name}"} if config.get("teacher") else {}),
         **({"Moving average of weights": f"{config['ema']:g}"} if config.get("ema") else {}),
         **({"Scores": "predictions averaged over the four flips, as predict(model, images, flips=True) does"} if config.get("test_flips") else {}),
         "Seed": str(config["seed"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ehanet.config import RunConfig, find_weights
+from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
 from ehanet.data.dataset import list_datasets
 from ehanet.data.sources import own_name
 from ehanet.fingerprint import digest, method_modules
@@ -214,7 +214,7 @@ def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[li
             values = {**common, **({"pretrained": False} if own.get("encoder_weights") else {}), **own}  # a row's own file comes before timm's weights
             configs = [RunConfig.from_dict({**values, "method": method, "plugin": plugins.get(method), "label": label, "dataset": dataset, "seed": seed})
                        for seed in settings["seeds"]]
-            missing = [file for file in (values.get("encoder_weights"), values.get("initial_weights")) if file and not _is_there(file, weights)]
+            missing = [file for file in map(values.get, WEIGHT_FILES) if file and not _is_there(file, weights)]
             if missing:
                 absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=DIR)"))
                 continue

@@ -56,23 +56,6 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, steps: in
             change(*map(list, zip(*chosen)))
 
 
-def check_same_split(about: dict, manifest: dict, file: str) -> None:
-    """Refuse to start from weights that saw this data set in another split: their training may have had images that are now for testing.
-
-    Splits are told apart by their hash; files of before it was kept, by the number of images of each part.
-
-    Args:
-        about: what the weights ``file`` says about itself. manifest: of the data set to train on.
-    """
-    split = manifest["split"]
-    counts = ", ".join(f"{count} {part}" for part, count in split["counts"].items())
-    for data in about.get("data", []):
-        known = data.get("split") or data.get("counts")
-        if data["name"] == manifest["name"] and known and known not in (split["sha256"][:16], counts):
-            raise ValueError(f"initial_weights: {file} was trained on another split of {data['name']} ({data['counts']}; here {counts}): "
-                             "its training may have seen the test images, so take other weights or its split")
-
-
 def freeze(encoder: nn.Module | None, rule: str, initialisation: str) -> bool:
     """Take the gradient from the encoder's parameters by the rule; batch statistics and dropout stay active, as released."""
     frozen = encoder is not None and (rule == "always" or (rule == "pretrained" and initialisation != "random"))

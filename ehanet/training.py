@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,24 +21,24 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import load_best, load_checkpoint, save_checkpoint
-from ehanet.config import RunConfig, find_weights
+from ehanet.checkpoints import check_same_configuration, is_sound, load_checkpoint, save_checkpoint, start_anew
+from ehanet.config import RunConfig
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
 from ehanet.data.splits import check_same_images, content_and_split
 from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, on_device, out_of_memory, peak_memory, place, take
-from ehanet.files import file_sha256, sweep, write_atomically, write_json
+from ehanet.files import sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
 from ehanet.graphs import recorded
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.models.flips import mean_prediction
-from ehanet.models.pretrained import fill_weights
 from ehanet.plugins import load_plugin, plugin_hashes
-from ehanet.recipe import batches, check_same_split, freeze, learning_rate_factor, update_average
+from ehanet.recipe import batches, freeze, learning_rate_factor, update_average
 from ehanet.records import read_record, write_record
+from ehanet.transfer import Transfer
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
 HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
@@ -64,11 +63,11 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
     run_dir = Path(run_dir)
     if (run_dir / "record.json").is_file():
         record = read_record(run_dir / "record.json")
-        _same_configuration(config, record["config"], run_dir)
-        if _is_sound(run_dir):
+        check_same_configuration(config, record["config"], run_dir)
+        if is_sound(run_dir):
             check_same_images(content_and_split(record["data"]), load_dataset(config.dataset, root=root, size=config.size).manifest, str(run_dir))
             return record
-        _start_anew(run_dir)
+        start_anew(run_dir)
     started = time.time()
     dataset = load_dataset(config.dataset, root=root, size=config.size)
     trainer = Trainer(config, dataset, run_dir)
@@ -100,11 +99,12 @@ class Trainer:
         load_plugin(config.plugin)
         self.model = build_model(config.method, **config.build_options)
         self.encoder = getattr(self.model, "encoder", None)
-        self.initialisation, self.initial_sha256 = getattr(self.encoder, "initialisation", "random"), None
-        if config.initial_weights:
-            self._start_from(find_weights(config.initial_weights))
-        self.frozen = freeze(self.encoder, config.freeze_encoder, self.initialisation)
+        self.transfer = Transfer(config, self.model, dataset.manifest)
+        self.teacher = self.transfer.teacher
+        self.frozen = freeze(self.encoder, config.freeze_encoder, self.transfer.initialisation)
         place(self.model, self.device, self.dtype)
+        if self.teacher:
+            self.teacher.to(self.device, self.dtype)
         self.forward = torch.compile(self.model) if config.compile else self.model
         self.average = deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.loss = build_loss(config.method, **config.loss_options)
@@ -118,10 +118,6 @@ class Trainer:
         total = self.total_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
         self.epoch, self.history, self.best = 0, [], None
-
-    def _start_from(self, file: Path) -> None:
-        check_same_split(fill_weights(self.model, file), self.dataset.manifest, file.name)
-        self.initialisation, self.initial_sha256 = f"whole network from {file.name}", file_sha256(file)
 
     @property
     def total_steps(self) -> int:
@@ -140,13 +136,13 @@ class Trainer:
         """Go on from last.pt where there is one of the same configuration; else start and write the configuration."""
         sweep(self.run_dir)
         last = self.run_dir / "last.pt"
-        if last.is_file() and not (_is_sound(self.run_dir) and _is_sound(self.run_dir, "last.pt")):
-            _start_anew(self.run_dir)
+        if last.is_file() and not (is_sound(self.run_dir) and is_sound(self.run_dir, "last.pt")):
+            start_anew(self.run_dir)
         if not last.is_file():
             write_json(self.run_dir / "config.json", self.config.to_dict())
             return
         state = load_checkpoint(last)
-        _same_configuration(self.config, state["config"], self.run_dir)
+        check_same_configuration(self.config, state["config"], self.run_dir)
         check_same_images(state.get("data"), self.dataset.manifest, str(self.run_dir))
         self.model.load_state_dict(state["model"])
         if self.average is not None:
@@ -207,7 +203,10 @@ class Trainer:
     def _gradients(self, images: Tensor, masks: Tensor, edges: Tensor) -> list[Tensor | None]:
         """The loss and its gradients with respect to ``self.trained``."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self._predict(images), masks, edges).total
+        out = self._predict(images)
+        loss = self.loss(out, masks, edges).total
+        if self.teacher:
+            loss = loss + self.teacher.loss(out.logits, images)
         loss.backward()
         return [loss.detach(), *(parameter.grad for parameter in self.trained)]
 
@@ -283,41 +282,16 @@ class Trainer:
     def finish(self, started: float) -> dict:
         """Write record.json, the sign that the run is complete."""
         self._log(self.history[-1])
-        random = self.initialisation == "random"
-        treated = "encoder frozen" if self.frozen and self.initial_sha256 else "frozen" if self.frozen else "trained" if random else "fine-tuned"
-        encoder = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
+        encoder = "none" if self.encoder is None else self.transfer.describe_encoder(self.frozen)
         notes = list(self.dataset.manifest.get("warnings", []))
-        if self.encoder is not None and random:
+        if self.encoder is not None and self.transfer.initialisation == "random":
             notes.append(f"encoder: {encoder}")
         return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
             seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
-            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None),
-            initial_weights_sha256=self.initial_sha256,
+            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None), **self.transfer.hashes,
             plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
             checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )
-
-
-def _is_sound(run_dir: Path, name: str = "best.pt") -> bool:
-    """Whether a checkpoint is there, undamaged, and that of the folder's record where there is one."""
-    try:
-        load_best(run_dir) if name == "best.pt" else load_checkpoint(run_dir / name)
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _start_anew(run_dir: Path) -> None:
-    warnings.warn(f"{run_dir}: a checkpoint is missing or damaged; the training starts anew", stacklevel=3)
-    for name in ("record.json", "last.pt", "best.pt"):
-        (run_dir / name).unlink(missing_ok=True)
-
-
-def _same_configuration(config: RunConfig, other: dict, run_dir: Path) -> None:
-    differences = config.differences(RunConfig.from_dict(other))
-    if differences:
-        raise ValueError(f"{run_dir} holds a run of another configuration ({'; '.join(differences)}); "
-                         "choose another folder or remove it")

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ehanet.config import RunConfig, find_weights
+from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
 from ehanet.data.catalogue import CATALOGUE, UNIONS, parts_of
 from ehanet.data.sources import describe, locate, own_path, split_folder
 from ehanet.files import write_atomically
@@ -248,7 +248,7 @@ def _deciding(parameters: dict) -> dict:
     kept = {key: value for key, value in parameters.items() if key != "source"}
     if "config" in kept:
         config = {key: value for key, value in kept.pop("config").items() if key != "device"}
-        for file in ("encoder_weights", "initial_weights", "plugin"):
+        for file in (*WEIGHT_FILES, "plugin"):
             if config.get(file):
                 config[file] = Path(config[file]).name
         kept |= config
@@ -267,4 +267,4 @@ def _plugins(runs: list[RunConfig]) -> list[str]:
 
 
 def _weights(run: RunConfig, folder: Path | None) -> list[dict]:
-    return [describe(find_weights(file, folder), None) for file in (run.encoder_weights, run.initial_weights) if file]
+    return [describe(find_weights(file, folder), None) for name in WEIGHT_FILES if (file := getattr(run, name))]

@@ -1,0 +1,105 @@
+"""What a run takes over from trained networks: all weights of one to start from, the answers of another to learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ehanet.config import RunConfig, find_weights
+from ehanet.devices import place
+from ehanet.files import file_sha256
+from ehanet.models.ehanet import EHANet
+from ehanet.models.pretrained import fill_weights
+
+
+class Transfer:
+    """What a run takes over from other networks, and how its record tells it.
+
+    Attributes:
+        initialisation: where the encoder's weights come from, as in :class:`ehanet.models.encoders.Encoder`. A network that was itself trained from random
+            weights counts as random, "random, whole network from <file>": it knows nothing that the data sets of this suite did not teach it.
+        teacher: a :class:`Teacher`, or None.
+        hashes: SHA-256 of the files, for the record.
+    """
+
+    def __init__(self, config: RunConfig, model: nn.Module, manifest: dict):
+        self.initialisation = getattr(getattr(model, "encoder", None), "initialisation", "random")
+        self.hashes: dict[str, str | None] = {"initial_weights_sha256": None, "teacher_sha256": None}
+        self.teacher, self.taught = None, ""
+        if config.initial_weights:
+            file = find_weights(config.initial_weights)
+            about = fill_weights(model, file)
+            check_same_split(about, manifest, "initial_weights", file.name)
+            self.initialisation = f"{'random, ' if began_random(about) else ''}whole network from {file.name}"
+            self.hashes["initial_weights_sha256"] = file_sha256(file)
+        if config.teacher:
+            file = find_weights(config.teacher)
+            self.teacher = Teacher(EHANet.from_pretrained(file))
+            about = self.teacher.model.about or {}
+            check_same_split(about, manifest, "teacher", file.name)
+            self.taught = f"{'random ' if began_random(about) else ''}teacher {file.name}"
+            self.hashes["teacher_sha256"] = file_sha256(file)
+
+    def describe_encoder(self, frozen: bool) -> str:
+        """For the record: how the encoder began and whether it was trained. A text that begins with "random" is of the track of random weights; a
+        teacher that knows more is therefore named first."""
+        if frozen:
+            treated = "encoder frozen" if self.hashes["initial_weights_sha256"] else "frozen"
+        else:
+            treated = "trained" if self.initialisation == "random" else "fine-tuned"
+        told = f"{self.initialisation}, {treated}"
+        if not self.taught:
+            return told
+        return f"{told}, {self.taught}" if self.taught.startswith("random ") else f"{self.taught}, {told}"
+
+
+class Teacher:
+    """A trained EHANet whose probabilities a run learns beside the masks (Hinton, Vinyals, Dean 2015, with temperature 1)."""
+
+    def __init__(self, model: EHANet):
+        self.model = model.requires_grad_(False)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move it to the device, for a forward pass in ``dtype``."""
+        place(self.model, device, dtype)
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> probabilities (B, 1, H, W) float32; it sees them at the size it was trained at."""
+        size = images.shape[2:]
+        side = self.model.input_size
+        if side:
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.model(images.contiguous(memory_format=torch.channels_last)).logits
+        return F.interpolate(logits.float().sigmoid(), size, mode="bilinear", antialias=True)
+
+    def loss(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Binary cross-entropy between final logits (B, 1, H, W) and the teacher's probabilities for the same images."""
+        return F.binary_cross_entropy_with_logits(logits.float(), self(images))
+
+
+def began_random(about: dict) -> bool:
+    """Whether a checkpoint says that its encoder began with random weights."""
+    return about.get("recipe", {}).get("Encoder", "").startswith("random")
+
+
+def check_same_split(about: dict, manifest: dict, setting: str, file: str) -> None:
+    """Refuse weights that saw this data set in another split: their training may have had images that are now for testing.
+
+    Splits are told apart by their hash; files of before it was kept, by the number of images of each part.
+
+    Args:
+        about: what the weights ``file`` of the ``setting`` says about itself. manifest: of the data set to train on.
+    """
+    split = manifest["split"]
+    counts = ", ".join(f"{count} {part}" for part, count in split["counts"].items())
+    for data in about.get("data", []):
+        known = data.get("split") or data.get("counts")
+        if data["name"] == manifest["name"] and known and known not in (split["sha256"][:16], counts):
+            raise ValueError(f"{setting}: {file} was trained on another split of {data['name']} ({data['counts']}; here {counts}): "
+                             "its training may have seen the test images, so take other weights or its split")

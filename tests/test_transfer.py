@@ -1,0 +1,130 @@
+"""What a run takes over from trained networks: which track it is then of, and what a teacher adds to its loss."""
+
+import math
+
+import pytest
+import torch
+
+from ehanet.checkpoints import load_best
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.files import file_sha256
+from ehanet.hub import describe_run
+from ehanet.models import EHANet
+from ehanet.models.output import SegmentationOutput
+from ehanet.models.pretrained import save_weights
+from ehanet.reporting.results import RANDOM, TRAINED, beginning
+from ehanet.training import Trainer, fit
+from ehanet.transfer import Teacher, Transfer
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("phantom-polyp", size=SIZE)
+
+
+def write(path, encoder, data="kvasir-seg", side=None):
+    """An EHANet's file that says how its encoder began, and which data set it saw, in a split of its own."""
+    torch.manual_seed(5)
+    model = EHANet(encoder="mobilenetv1_100")
+    model.input_size = side
+    model.about = {"recipe": {"Encoder": encoder}, "data": [{"name": data, "title": data, "counts": "300 train", "split": "0" * 16}]}
+    save_weights(model, path)
+    return path
+
+
+def configured(**changes):
+    return RunConfig(**{"dataset": "phantom-polyp", "size": SIZE, "epochs": 1, "epoch_images": 16, "batch_size": 8, "learning_rate": 1e-3, "encoder": "mobilenetv1_100",
+                        "precision": "float32", "device": "cpu", **changes})
+
+
+class Constant(torch.nn.Module):
+    """Logits that are the mean of the image; remembers the size it was shown."""
+
+    input_size = 64
+
+    def forward(self, images):
+        self.seen = images.shape[2:]
+        return SegmentationOutput(images.mean(dim=1, keepdim=True), [])
+
+
+def test_a_teacher_sees_its_own_size_and_answers_in_the_students():
+    teacher = Teacher(Constant())
+    teacher.to(torch.device("cpu"), torch.float32)
+    images = torch.full((2, 3, SIZE, SIZE), 0.25)
+    assert torch.allclose(teacher(images), torch.full((2, 1, SIZE, SIZE), 1 / (1 + math.exp(-0.25)))) and teacher.model.seen == (64, 64)
+    teacher.model.input_size = None
+    assert teacher(images).shape == (2, 1, SIZE, SIZE) and teacher.model.seen == (SIZE, SIZE)
+
+
+def test_a_teachers_loss_is_the_cross_entropy_with_its_probabilities():
+    teacher = Teacher(Constant())
+    teacher.to(torch.device("cpu"), torch.float32)
+    taught, found = 1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(2))
+    logits = torch.full((1, 1, SIZE, SIZE), -2.0, requires_grad=True)
+    loss = teacher.loss(logits, torch.full((1, 3, SIZE, SIZE), 0.5))
+    assert loss.item() == pytest.approx(-(taught * math.log(found) + (1 - taught) * math.log(1 - found)), rel=1e-5)
+    loss.backward()
+    assert torch.allclose(logits.grad * SIZE * SIZE, torch.full_like(logits, found - taught), atol=1e-6)
+
+
+def test_a_run_learns_from_its_teacher_beside_the_masks(data, tmp_path):
+    file = write(tmp_path / "teacher.safetensors", "imagenet.safetensors, fine-tuned", side=48)
+    taught, alone = (Trainer(configured(**changes), data, tmp_path / name) for name, changes in (("a", {"teacher": str(file)}), ("b", {})))
+    assert taught.teacher.model.input_size == 48 and alone.teacher is None
+    before = {name: value.clone() for name, value in taught.teacher.model.state_dict().items()}
+    batch = alone.batch(data.splits["train"][:8], torch.Generator().manual_seed(0))
+    taught.model.train(), alone.model.train()
+    extra = taught.teacher.loss(alone.model(batch[0]).logits, batch[0]).item()
+    alone.model.load_state_dict(taught.model.state_dict())  # forgets the statistics of that look
+    losses = [trainer.step(batch).item() for trainer in (taught, alone)]
+    assert extra > 0.1 and losses[0] - losses[1] == pytest.approx(extra, rel=1e-4)
+    weights = [torch.cat([parameter.flatten() for parameter in trainer.model.parameters()]) for trainer in (taught, alone)]
+    assert not torch.equal(*weights)
+    assert all(torch.equal(value, before[name]) for name, value in taught.teacher.model.state_dict().items()), "a teacher learns nothing, its batch statistics neither"
+
+
+def test_the_record_and_the_card_name_the_teacher(data, tmp_path):
+    file = write(tmp_path / "teacher.safetensors", "imagenet.safetensors, fine-tuned")
+    record = fit(configured(teacher=str(file)), tmp_path / "run", progress=False)
+    assert record["teacher_sha256"] == file_sha256(file) and record["initial_weights_sha256"] is None
+    assert record["encoder"] == "teacher teacher.safetensors, random, trained" and beginning(record["encoder"]) == TRAINED
+    card = describe_run(record, [])
+    assert card["recipe"]["Learned from"] == "the masks and the probabilities of teacher.safetensors"
+    assert [one["name"] for one in card["data"]] == ["phantom-polyp", "kvasir-seg"], "the teacher's images are in what it taught"
+    assert not any("teacher" in name for name in load_best(tmp_path / "run")["model"]), "a checkpoint is the student alone"
+
+
+@pytest.mark.parametrize("setting, encoder, told, track", [
+    ("initial_weights", "random, trained", "random, whole network from a.safetensors, fine-tuned", RANDOM),
+    ("initial_weights", "random, whole network from b.safetensors, fine-tuned", "random, whole network from a.safetensors, fine-tuned", RANDOM),
+    ("initial_weights", "imagenet.safetensors, fine-tuned", "whole network from a.safetensors, fine-tuned", TRAINED),
+    ("teacher", "random, trained", "random, trained, random teacher a.safetensors", RANDOM),
+    ("teacher", "imagenet.safetensors, fine-tuned", "teacher a.safetensors, random, trained", TRAINED),
+])
+def test_a_run_is_of_the_track_of_what_it_takes_over(data, tmp_path, setting, encoder, told, track):
+    config = configured(**{setting: str(write(tmp_path / "a.safetensors", encoder))})
+    text = Transfer(config, EHANet(encoder="mobilenetv1_100"), data.manifest).describe_encoder(frozen=False)
+    assert text == told and beginning(text) == track
+
+
+def test_a_whole_network_that_began_random_is_pretrained_to_the_freezing_rule(data, tmp_path):
+    file = write(tmp_path / "a.safetensors", "random, trained")
+    trainer = Trainer(configured(initial_weights=str(file), freeze_encoder="pretrained"), data, tmp_path / "run")
+    assert trainer.frozen and trainer.transfer.describe_encoder(True) == "random, whole network from a.safetensors, encoder frozen"
+
+
+def test_a_teacher_that_may_have_seen_the_test_images_is_refused(data, tmp_path):
+    file = write(tmp_path / "a.safetensors", "random, trained", data="phantom-polyp")
+    with pytest.raises(ValueError, match="teacher: a.safetensors was trained on another split of phantom-polyp .* may have seen the test images"):
+        Trainer(configured(teacher=str(file)), data, tmp_path / "run")
+
+
+def test_a_teacher_that_is_none_is_refused_in_one_line(data, tmp_path):
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    for file, error in (("text.safetensors", ValueError), ("missing.safetensors", FileNotFoundError)):
+        with pytest.raises(error, match=file) as caught:
+            Trainer(configured(teacher=str(tmp_path / file)), data, tmp_path / "run")
+        assert "\n" not in str(caught.value)
