@@ -118,10 +118,18 @@ def test_unequal_terms_and_warnings_are_said(tmp_path):
     reports = write_scores(tmp_path, DICE, lanet={"epochs": 30}, encoders={"lanet": "mobilevit_s.pt, fine-tuned"})
     notes = " ".join(comparison(reports, "kvasir-seg")["comparison_kvasir-seg"].notes)
     assert "Not on equal terms in epochs" in notes and "LANet 30" in notes
-    assert "Two tracks, ranked and tested apart" in notes
+    assert "Two tracks, ranked and tested apart" in notes and "teacher" not in notes
     assert "a.zip is not the official file" in notes
     table = read_table(reports / "tables/comparison_kvasir-seg.csv")
     assert next(column for column in table.columns if column.key == "epochs").shown  # differs, so it stands in the table
+
+
+def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):
+    reports = write_scores(tmp_path, DICE, lanet={"teacher": "weights/a.safetensors"}, encoders={"lanet": "teacher a.safetensors, random, trained"})
+    table = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"]
+    assert {row["label"]: row["track"] for row in table.rows if "track" in row}["lanet"] == "trained encoder"
+    assert any("a teacher whose encoder was trained beforehand as a trained encoder" in note for note in table.notes)
+    assert any("Not on equal terms in teacher: None, but LANet weights/a.safetensors" in note for note in table.notes)
 
 
 def test_networks_with_trained_and_random_encoders_are_never_ranked_together(tmp_path):

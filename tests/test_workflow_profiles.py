@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ehanet.config import WEIGHT_FILES
 from ehanet.profiles import KEYS, load_profile, parse_overrides
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -41,8 +42,9 @@ def test_a_method_may_have_its_own_settings(tmp_path):
     assert profile.runs[2].options == {"efa": False}
 
 
-def test_weights_are_looked_up_and_a_missing_file_leaves_the_row_out(tmp_path):
-    text = BASE.replace("[ehanet]", "[unet-32, {name: ehanet, encoder: mobilenetv1_100, encoder_weights: net.safetensors}]")
+@pytest.mark.parametrize("setting", WEIGHT_FILES)
+def test_weights_are_looked_up_and_a_missing_file_leaves_the_row_out(tmp_path, setting):
+    text = BASE.replace("[ehanet]", f"[unet-32, {{name: ehanet, encoder: mobilenetv1_100, {setting}: net.safetensors}}]")
     profile = load_profile("own", folder=write(tmp_path, text))
     assert [run.label for run in profile.runs] == ["unet-32"]
     assert [(row.label, row.reason) for row in profile.absent] == [
@@ -50,9 +52,9 @@ def test_weights_are_looked_up_and_a_missing_file_leaves_the_row_out(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "net.safetensors").write_bytes(b"x")
     profile = load_profile("own", folder=tmp_path, weights=tmp_path / "weights")
-    assert profile.runs[1].encoder_weights == "net.safetensors" and not profile.absent
+    assert getattr(profile.runs[1], setting) == "net.safetensors" and not profile.absent
     profile = load_profile("own", "pretrained=true", folder=tmp_path, weights=tmp_path / "weights")
-    assert [run.pretrained for run in profile.runs] == [True, False], "a row's own file comes before timm's weights"
+    assert [run.pretrained for run in profile.runs] == [True, setting != "encoder_weights"], "a row's own file of its encoder comes before timm's weights"
 
 
 def test_overrides_are_typed_and_change_the_name(tmp_path):

@@ -11,7 +11,7 @@ from ehanet.reporting.plots import draw_scores
 from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import NOTE, by_track, compare_tracks, find_references, track_column, tracks_of
+from ehanet.reporting.tracks import by_track, compare_tracks, find_references, track_column, track_notes, tracks_of
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
@@ -84,7 +84,7 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
     if left_out:
         notes.append("Recall is undefined where only the prediction has an object; these images are left out of its mean and counted.")
-    notes += [NOTE] if len(tracks) > 1 else []
+    notes += track_notes(rows)
     return Table(f"comparison_{dataset}", caption(dataset, scored), mark, columns, body, notes + setting_notes(scored))
 
 

@@ -22,7 +22,7 @@ from ehanet.reporting.pictures import QUANTILES, choose_by_dice
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results, without_part
 from ehanet.reporting.style import INK, MUTED, WIDTH, figure_style, look, looks, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import NOTE, compare_tracks, find_references, track_column, tracks_of
+from ehanet.reporting.tracks import compare_tracks, find_references, track_column, track_notes, tracks_of
 from ehanet.reporting.wording import dataset_title, group_word
 
 MODULES = ["ehanet.reporting.edges"]
@@ -129,7 +129,7 @@ def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference
              "and at each image's best; only for networks with an edge branch. Both thresholds are chosen on these images.",
              f"Maps are not thinned, so a map of filled objects scores as well: the label's own would reach {filled:.3f}. Hence the share of the pixels deeper than {NEAR} px inside "
              "objects that the map flags at its threshold: a map of edges flags few.", *_edge_notes(rows, found)]
-    notes += [f"{NOTE} Bold: best of its track, and significantly."] if track_column(rows).shown else []
+    notes += [*told, "Bold: best of its track, and significantly."] if (told := track_notes(rows)) else []
     if count := found[reference.label]["without_contour"]:
         notes.append(f"{count} images without an object have no contour and count in none of these scores but Boundary F1.")
     body += [row.empty_cells for row in every if not row.frames]

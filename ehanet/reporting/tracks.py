@@ -13,6 +13,7 @@ from ehanet.reporting.results import RANDOM, TRAINED, Result, find_reference
 from ehanet.reporting.tables import Column
 
 NOTE = "Two tracks, ranked and tested apart (column Track): all weights random at the start, or the encoder's trained beforehand."
+TAKEN_OVER = "A start from a network that was itself trained from random weights counts as random, a teacher whose encoder was trained beforehand as a trained encoder."
 
 
 def by_track(rows: list[Result]) -> dict[str, list[Result]]:
@@ -32,6 +33,13 @@ def tracks_of(rows: list[Result]) -> dict[str, str]:
 def track_column(rows: list[Result]) -> Column:
     """The column of the tables, shown where there are two tracks."""
     return Column("track", "Track", shown=len(by_track(rows)) > 1)
+
+
+def track_notes(rows: list[Result]) -> list[str]:
+    """What the tracks are, for the notes below a table; none where all began alike."""
+    if len(by_track(rows)) < 2:
+        return []
+    return [NOTE, TAKEN_OVER] if any(row.config.get(key) for row in rows if row.frames for key in ("initial_weights", "teacher")) else [NOTE]
 
 
 def find_references(rows: list[Result]) -> dict[str, Result]:

@@ -81,7 +81,8 @@ def trained_encoders(rows: list[Result]) -> str:
     """A line for the heading of a figure of both tracks: which rows began with a trained encoder; "" where all began alike."""
     scored = [row for row in rows if row.frames]
     trained = [row.title for row in scored if row.began == TRAINED]
-    return f"Trained encoder: {'; '.join(trained)}. All others: from random weights" if 0 < len(trained) < len(scored) else ""
+    taught = " or teacher" if any(row.config.get("teacher") for row in scored) else ""
+    return f"Trained encoder{taught}: {'; '.join(trained)}. All others: from random weights" if 0 < len(trained) < len(scored) else ""
 
 
 def _encoder_notes(rows: list[Result]) -> list[str]:
