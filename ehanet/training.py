@@ -282,7 +282,7 @@ class Trainer:
     def finish(self, started: float) -> dict:
         """Write record.json, the sign that the run is complete."""
         self._log(self.history[-1])
-        encoder = "none" if self.encoder is None else self.transfer.describe_encoder(self.frozen)
+        encoder = self.transfer.describe_encoder(self.frozen)
         notes = list(self.dataset.manifest.get("warnings", []))
         if self.encoder is not None and self.transfer.initialisation == "random":
             notes.append(f"encoder: {encoder}")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ehanet.config import RunConfig, find_weights
 from ehanet.devices import place
 from ehanet.files import file_sha256
-from ehanet.models.ehanet import EHANet
-from ehanet.models.pretrained import fill_weights
+from ehanet.models import build_model
+from ehanet.models.pretrained import fill_weights, load_weights
 
 
 class Transfer:
@@ -26,7 +26,8 @@ class Transfer:
     """
 
     def __init__(self, config: RunConfig, model: nn.Module, manifest: dict):
-        self.initialisation = getattr(getattr(model, "encoder", None), "initialisation", "random")
+        self.encoder = getattr(model, "encoder", None)
+        self.initialisation = getattr(self.encoder, "initialisation", "random")
         self.hashes: dict[str, str | None] = {"initial_weights_sha256": None, "teacher_sha256": None}
         self.teacher, self.taught = None, ""
         if config.initial_weights:
@@ -37,21 +38,21 @@ class Transfer:
             self.hashes["initial_weights_sha256"] = file_sha256(file)
         if config.teacher:
             file = find_weights(config.teacher)
-            self.teacher = Teacher(EHANet.from_pretrained(file))
+            self.teacher = Teacher(load_weights(network, file))
             about = self.teacher.model.about or {}
             check_same_split(about, manifest, "teacher", file.name)
             self.taught = f"{'random ' if began_random(about) else ''}teacher {file.name}"
             self.hashes["teacher_sha256"] = file_sha256(file)
 
     def describe_encoder(self, frozen: bool) -> str:
-        """For the record: how the encoder began and whether it was trained. A text that begins with "random" is of the track of random weights; a
-        teacher that knows more is therefore named first."""
+        """For the record: how the encoder began and whether it was trained, "none" without one. A text that begins with "random" is of the track of random
+        weights; a teacher that knows more is therefore named first."""
         if frozen:
             treated = "encoder frozen" if self.hashes["initial_weights_sha256"] else "frozen"
         else:
             treated = "trained" if self.initialisation == "random" else "fine-tuned"
-        told = f"{self.initialisation}, {treated}"
-        if not self.taught:
+        told = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
+        if not self.taught or (self.encoder is None and self.taught.startswith("random ")):
             return told
         return f"{told}, {self.taught}" if self.taught.startswith("random ") else f"{self.taught}, {told}"
 
@@ -59,7 +60,7 @@ class Transfer:
 class Teacher:
     """A trained EHANet whose probabilities a run learns beside the masks (Hinton, Vinyals, Dean 2015, with temperature 1)."""
 
-    def __init__(self, model: EHANet):
+    def __init__(self, model: nn.Module):
         self.model = model.requires_grad_(False)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -81,6 +82,11 @@ class Teacher:
     def loss(self, logits: Tensor, images: Tensor) -> Tensor:
         """Binary cross-entropy between final logits (B, 1, H, W) and the teacher's probabilities for the same images."""
         return F.binary_cross_entropy_with_logits(logits.float(), self(images))
+
+
+def network(**arguments) -> nn.Module:
+    """EHANet from the registry, whose methods count for the trainings that use them alone (``ehanet.fingerprint``)."""
+    return build_model("ehanet", **arguments)
 
 
 def began_random(about: dict) -> bool:

@@ -10,7 +10,7 @@ from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 from ehanet.files import file_sha256
 from ehanet.hub import describe_run
-from ehanet.models import EHANet
+from ehanet.models import EHANet, build_model
 from ehanet.models.output import SegmentationOutput
 from ehanet.models.pretrained import save_weights
 from ehanet.reporting.results import RANDOM, TRAINED, beginning
@@ -107,6 +107,13 @@ def test_the_record_and_the_card_name_the_teacher(data, tmp_path):
 def test_a_run_is_of_the_track_of_what_it_takes_over(data, tmp_path, setting, encoder, told, track):
     config = configured(**{setting: str(write(tmp_path / "a.safetensors", encoder))})
     text = Transfer(config, EHANet(encoder="mobilenetv1_100"), data.manifest).describe_encoder(frozen=False)
+    assert text == told and beginning(text) == track
+
+
+@pytest.mark.parametrize("encoder, told, track", [("random, trained", "none", None), ("imagenet.safetensors, fine-tuned", "teacher a.safetensors, none", TRAINED)])
+def test_a_network_without_an_encoder_is_of_its_teachers_track(data, tmp_path, encoder, told, track):
+    config = configured(method="unet-32", encoder=None, teacher=str(write(tmp_path / "a.safetensors", encoder)))
+    text = Transfer(config, build_model("unet-32"), data.manifest).describe_encoder(frozen=False)
     assert text == told and beginning(text) == track
 
 

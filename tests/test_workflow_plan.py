@@ -184,6 +184,16 @@ def test_an_override_has_its_own_folders(copy):
     assert all(path.startswith(("reports/two-epochs-2/", "runs/two-epochs-2/")) for step in steps.values() for path in (*step.outputs, step.stamp))
 
 
+def test_a_training_depends_on_its_teachers_network_and_the_others_do_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "net.safetensors").write_bytes(b"weights")
+    (tmp_path / "two.yaml").write_text("datasets: [phantom-polyp]\nseeds: [0]\nmethods: [unet-32, {name: unet-32, label: taught, teacher: net.safetensors}]\n")
+    steps = make_plan(load_profile("two", weights=tmp_path, folder=tmp_path), None)
+    alone, taught = (steps[f"train/phantom-polyp/{label}/seed0"].parts for label in ("unet-32", "taught"))
+    assert set(taught["modules"]) - set(alone["modules"]) >= {"ehanet.models.ehanet"} and set(alone["modules"]) < set(taught["modules"])
+    assert [file["sha256"] for file in taught["files"]] != [file["sha256"] for file in alone["files"]]
+
+
 def test_where_files_lie_decides_nothing_their_content_does(tmp_path, monkeypatch):
     from PIL import Image
 

@@ -218,7 +218,7 @@ def _difference(old: dict, new: dict) -> str:
 def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list[Step], code: dict, files: list[dict]) -> Step:
     if kind == "train":
         run = RunConfig.from_dict(parameters["config"])
-        code = {**code, "methods": [run.method], "plugins": _plugins([run])}
+        code = {**code, "methods": sorted({run.method, *(["ehanet"] if run.teacher else [])}), "plugins": _plugins([run])}
     notebook, modules = code_hashes(kind, **code)
     parts = {"parameters": _deciding(parameters), "notebook": notebook, "modules": modules, "files": files,
              "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
