@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -45,12 +46,18 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]
 
 @dataclass(frozen=True)
 class Absent:
-    """A row that a table shows without numbers, and why."""
+    """A row that a table shows without numbers, and why.
+
+    Attributes:
+        runs: its trainings, one a seed. place: how many of the profile's runs come before them.
+    """
 
     dataset: str
     label: str
     method: str
     reason: str
+    runs: tuple[RunConfig, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,16 @@ class Profile:
     def runs_on(self, dataset: str) -> list[RunConfig]:
         """The trainings of one data set."""
         return [run for run in self.runs if run.dataset == dataset]
+
+    def with_kept(self, is_kept: Callable[[RunConfig], bool]) -> Profile:
+        """The profile with those absent rows back in their places all of whose runs ``is_kept`` finds finished: what is kept needs no weights file."""
+        runs, absent = list(self.runs), []
+        for row in reversed(self.absent):
+            if all(map(is_kept, row.runs)):
+                runs[row.place:row.place] = row.runs
+            else:
+                absent.insert(0, row)
+        return replace(self, runs=tuple(runs), absent=tuple(absent))
 
 
 def load_profile(name: str, overrides: str = "", weights: str | Path | None = None, folder: str | Path = "config") -> Profile:
@@ -216,7 +233,7 @@ def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[li
                        for seed in settings["seeds"]]
             missing = [file for file in map(values.get, WEIGHT_FILES) if file and not _is_there(file, weights)]
             if missing:
-                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=DIR)"))
+                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=DIR)", tuple(configs), len(runs)))
                 continue
             runs += configs
     return runs, absent

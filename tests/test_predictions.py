@@ -13,9 +13,11 @@ from hypothesis.extra.numpy import arrays
 from reporting_inputs import make_dataset, make_reports
 
 from ehanet import predictions
+from ehanet.data import load_dataset
 from ehanet.evaluation import evaluate_runs
 from ehanet.predictions import Predictions, are_kept, predictions_path, read_predictions, write_predictions
 from ehanet.profiles import load_profile
+from workflow.paper import paper
 from workflow.plan import make_plan
 
 
@@ -138,3 +140,26 @@ def test_keep_trains_only_what_the_report_lacks(tmp_path, monkeypatch):
     assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
     (tmp_path / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
     assert trained(True) == both
+
+
+def test_a_kept_run_needs_no_weights_file(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parent.parent
+    for name in ("ehanet", "notebooks", "workflow"):
+        (tmp_path / name).symlink_to(root / name)
+    monkeypatch.chdir(tmp_path)
+    data = load_dataset("phantom-polyp", size=32)
+    make_reports(tmp_path / "reports", data, {"ehanet": 0.1}, encoder_weights="gone.safetensors")
+    (tmp_path / "reports/reports").rename(tmp_path / "reports/own")
+    config = json.loads(next((tmp_path / "reports/own/runs").rglob("record.json")).read_text())["config"]
+    settings = {key: value for key, value in config.items() if key not in ("method", "label", "dataset", "seed", "encoder_weights")}
+    methods = ["unet-32", {"name": "ehanet", "encoder_weights": "gone.safetensors"}, "unet"]
+    (tmp_path / "own.yaml").write_text(json.dumps({"datasets": [data.name], "methods": methods, "seeds": [0], **settings}))
+    profile = load_profile("own", folder=tmp_path)
+    assert [row.label for row in profile.absent] == ["ehanet"] and profile.with_kept(lambda run: False) == profile
+    whole = profile.with_kept(lambda run: run.label == "ehanet")
+    assert [run.label for run in whole.runs] == ["unet-32", "ehanet", "unet"] and not whole.absent
+    assert paper(profile, None, 1, only_plan=True) == 0
+    assert "gone.safetensors not found" in capsys.readouterr().out
+    assert paper(profile, None, 1, only_plan=True, keep=True) == 0
+    told = capsys.readouterr().out
+    assert "gone.safetensors" not in told and "train/phantom-polyp/unet/seed0" in told and "train/phantom-polyp/ehanet" not in told

@@ -25,7 +25,7 @@ from ehanet.steps import StepError
 from workflow import preflight
 from workflow.gpus import SHARE, find_gpus, gpu_share
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
-from workflow.plan import Step, make_plan, to_run, write_plan
+from workflow.plan import Step, is_kept, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
 def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = False, keep: bool = False, cluster: Cluster | None = None) -> int:
     """Plan, explain and run a profile, here or on a cluster; with ``only_plan`` nothing but its lock is written, with ``keep`` no run that the report holds is
     trained again."""
-    page = f"reports/{profile.name}/index.html"
+    reports = f"reports/{profile.name}"
+    page = f"{reports}/index.html"
+    if keep:
+        profile = profile.with_kept(lambda run: is_kept(reports, dataset_key(run.dataset), run))
     with _Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
         downloads = {name: archives for name, archives in downloads.items() if archives}
