@@ -284,7 +284,7 @@ class Trainer:
         self._log(self.history[-1])
         encoder = self.transfer.describe_encoder(self.frozen)
         notes = list(self.dataset.manifest.get("warnings", []))
-        if self.encoder is not None and self.transfer.initialisation == "random":
+        if self.encoder is not None and self.transfer.initialisation.startswith("random"):
             notes.append(f"encoder: {encoder}")
         return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,

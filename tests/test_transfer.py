@@ -123,6 +123,11 @@ def test_a_whole_network_that_began_random_is_pretrained_to_the_freezing_rule(da
     assert trainer.frozen and trainer.transfer.describe_encoder(True) == "random, whole network from a.safetensors, encoder frozen"
 
 
+def test_a_joint_start_from_random_weights_is_warned_of_as_random(data, tmp_path):
+    record = fit(configured(initial_weights=str(write(tmp_path / "a.safetensors", "random, trained"))), tmp_path / "run", progress=False)
+    assert "encoder: random, whole network from a.safetensors, fine-tuned" in record["warnings"]
+
+
 def test_a_teacher_that_may_have_seen_the_test_images_is_refused(data, tmp_path):
     file = write(tmp_path / "a.safetensors", "random, trained", data="phantom-polyp")
     with pytest.raises(ValueError, match="teacher: a.safetensors was trained on another split of phantom-polyp .* may have seen the test images"):
