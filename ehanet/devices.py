@@ -56,6 +56,12 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     return model
 
 
+def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):
+    """What ``model`` gives for images (B, 3, H, W), computed in ``dtype`` as :func:`place` prepared it."""
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        return model(images.contiguous(memory_format=torch.channels_last))
+
+
 def _mend_dilated(model: nn.Module) -> None:
     """Give dilated convolutions the plain order of memory where a CPU's bfloat16 would compute their weights' gradients wrongly.
 

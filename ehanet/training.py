@@ -28,7 +28,7 @@ from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
 from ehanet.data.splits import check_same_images, content_and_split
-from ehanet.devices import compute_dtype, describe_device, find_device, keep_memory, on_device, out_of_memory, peak_memory, place, take
+from ehanet.devices import compute_dtype, describe_device, find_device, forward_pass, keep_memory, on_device, out_of_memory, peak_memory, place, take
 from ehanet.files import sweep, write_atomically, write_json
 from ehanet.fingerprint import digest
 from ehanet.graphs import recorded
@@ -38,7 +38,7 @@ from ehanet.models.flips import mean_prediction
 from ehanet.plugins import load_plugin, plugin_hashes
 from ehanet.recipe import batches, freeze, learning_rate_factor, update_average
 from ehanet.records import read_record, write_record
-from ehanet.transfer import Transfer
+from ehanet.transfer import Teacher, Transfer
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
 HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
@@ -100,11 +100,9 @@ class Trainer:
         self.model = build_model(config.method, **config.build_options)
         self.encoder = getattr(self.model, "encoder", None)
         self.transfer = Transfer(config, self.model, dataset.manifest)
-        self.teacher = self.transfer.teacher
         self.frozen = freeze(self.encoder, config.freeze_encoder, self.transfer.initialisation)
         place(self.model, self.device, self.dtype)
-        if self.teacher:
-            self.teacher.to(self.device, self.dtype)
+        self.teacher = Teacher(self.transfer.teacher, self.device, self.dtype) if self.transfer.teacher else None
         self.forward = torch.compile(self.model) if config.compile else self.model
         self.average = deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.loss = build_loss(config.method, **config.loss_options)
@@ -232,9 +230,7 @@ class Trainer:
         return released_edge_labels(masks) if "edges-resized" in self.config.defects else edge_labels(masks, self.config.edge_width)
 
     def _predict(self, images: Tensor, model: nn.Module | None = None):
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return (model or self.forward)(images)
+        return forward_pass(model or self.forward, images, self.dtype)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehanet.config import RunConfig, find_weights
-from ehanet.devices import place
+from ehanet.devices import forward_pass, place
 from ehanet.files import file_sha256
 from ehanet.models import build_model
 from ehanet.models.pretrained import fill_weights, load_weights
@@ -21,28 +21,31 @@ class Transfer:
     Attributes:
         initialisation: where the encoder's weights come from, as in :class:`ehanet.models.encoders.Encoder`. A network that was itself trained from random
             weights counts as random, "random, whole network from <file>": it knows nothing that the data sets of this suite did not teach it.
-        teacher: a :class:`Teacher`, or None.
+        teacher: the network of a :class:`Teacher`, or None.
         hashes: SHA-256 of the files, for the record.
     """
 
     def __init__(self, config: RunConfig, model: nn.Module, manifest: dict):
         self.encoder = getattr(model, "encoder", None)
         self.initialisation = getattr(self.encoder, "initialisation", "random")
+        self.teacher, self.taught, self.random_teacher = None, "", False
         self.hashes: dict[str, str | None] = {"initial_weights_sha256": None, "teacher_sha256": None}
-        self.teacher, self.taught = None, ""
         if config.initial_weights:
             file = find_weights(config.initial_weights)
             about = fill_weights(model, file)
-            check_same_split(about, manifest, "initial_weights", file.name)
+            self._took_over("initial_weights", file, about, manifest)
             self.initialisation = f"{'random, ' if began_random(about) else ''}whole network from {file.name}"
-            self.hashes["initial_weights_sha256"] = file_sha256(file)
         if config.teacher:
             file = find_weights(config.teacher)
-            self.teacher = Teacher(load_weights(network, file))
-            about = self.teacher.model.about or {}
-            check_same_split(about, manifest, "teacher", file.name)
-            self.taught = f"{'random ' if began_random(about) else ''}teacher {file.name}"
-            self.hashes["teacher_sha256"] = file_sha256(file)
+            self.teacher = load_weights(network, file)
+            about = self.teacher.about or {}
+            self._took_over("teacher", file, about, manifest)
+            self.random_teacher = began_random(about)
+            self.taught = f"{'random ' if self.random_teacher else ''}teacher {file.name}"
+
+    def _took_over(self, setting: str, file: Path, about: dict, manifest: dict) -> None:
+        check_same_split(about, manifest, setting, file.name)
+        self.hashes[f"{setting}_sha256"] = file_sha256(file)
 
     def describe_encoder(self, frozen: bool) -> str:
         """For the record: how the encoder began and whether it was trained, "none" without one. A text that begins with "random" is of the track of random
@@ -52,31 +55,24 @@ class Transfer:
         else:
             treated = "trained" if self.initialisation == "random" else "fine-tuned"
         told = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
-        if not self.taught or (self.encoder is None and self.taught.startswith("random ")):
-            return told
-        return f"{told}, {self.taught}" if self.taught.startswith("random ") else f"{self.taught}, {told}"
+        if self.taught and not self.random_teacher:
+            return f"{self.taught}, {told}"
+        return f"{told}, {self.taught}" if self.taught and self.encoder is not None else told
 
 
 class Teacher:
     """A trained EHANet whose probabilities a run learns beside the masks (Hinton, Vinyals, Dean 2015, with temperature 1)."""
 
-    def __init__(self, model: nn.Module):
-        self.model = model.requires_grad_(False)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move it to the device, for a forward pass in ``dtype``."""
-        place(self.model, device, dtype)
-        self.dtype = dtype
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype):
+        self.model, self.dtype = place(model.requires_grad_(False), device, dtype), dtype
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> probabilities (B, 1, H, W) float32; it sees them at the size it was trained at."""
         size = images.shape[2:]
-        side = self.model.input_size
-        if side:
+        if side := self.model.input_size:
             images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(images.contiguous(memory_format=torch.channels_last)).logits
+        logits = forward_pass(self.model, images, self.dtype).logits
         return F.interpolate(logits.float().sigmoid(), size, mode="bilinear", antialias=True)
 
     def loss(self, logits: Tensor, images: Tensor) -> Tensor:

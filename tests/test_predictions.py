@@ -118,43 +118,45 @@ def test_maps_of_another_run_are_not_kept(tmp_path):
     assert not [left for left in reports.rglob(".*")]
 
 
-def test_keep_trains_only_what_the_report_lacks(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with the code and no reports, entered."""
     root = Path(__file__).parent.parent
     for name in ("ehanet", "notebooks", "workflow"):
         (tmp_path / name).symlink_to(root / name)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_keep_trains_only_what_the_report_lacks(checkout):
     data = make_dataset()
-    make_reports(tmp_path, data, {"ehanet": 0.1})
-    (tmp_path / "reports").rename(tmp_path / "own")
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "own").rename(tmp_path / "reports" / "own")
-    config = json.loads(next((tmp_path / "reports/own/runs").rglob("record.json")).read_text())["config"]
+    make_reports(checkout, data, {"ehanet": 0.1})
+    (checkout / "reports").rename(checkout / "own")
+    (checkout / "reports").mkdir()
+    (checkout / "own").rename(checkout / "reports" / "own")
+    config = json.loads(next((checkout / "reports/own/runs").rglob("record.json")).read_text())["config"]
     settings = {key: value for key, value in config.items() if key not in ("method", "label", "dataset", "seed")}
     profile = {"title": "t", "datasets": [data.name], "methods": ["ehanet", "unet-32"], "seeds": [0], **settings}
-    (tmp_path / "own.yaml").write_text(json.dumps(profile))
+    (checkout / "own.yaml").write_text(json.dumps(profile))
 
     def trained(keep: bool) -> set[str]:
-        return {step for step in make_plan(load_profile("own", folder=tmp_path), None, keep) if step.startswith("train/")}
+        return {step for step in make_plan(load_profile("own", folder=checkout), None, keep) if step.startswith("train/")}
 
     both = {f"train/{data.name}/{label}/seed0" for label in ("ehanet", "unet-32")}
     assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
-    (tmp_path / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
+    (checkout / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
     assert trained(True) == both
 
 
-def test_a_kept_run_needs_no_weights_file(tmp_path, monkeypatch, capsys):
-    root = Path(__file__).parent.parent
-    for name in ("ehanet", "notebooks", "workflow"):
-        (tmp_path / name).symlink_to(root / name)
-    monkeypatch.chdir(tmp_path)
+def test_a_kept_run_needs_no_weights_file(checkout, capsys):
     data = load_dataset("phantom-polyp", size=32)
-    make_reports(tmp_path / "reports", data, {"ehanet": 0.1}, encoder_weights="gone.safetensors")
-    (tmp_path / "reports/reports").rename(tmp_path / "reports/own")
-    config = json.loads(next((tmp_path / "reports/own/runs").rglob("record.json")).read_text())["config"]
+    make_reports(checkout / "reports", data, {"ehanet": 0.1}, encoder_weights="gone.safetensors")
+    (checkout / "reports/reports").rename(checkout / "reports/own")
+    config = json.loads(next((checkout / "reports/own/runs").rglob("record.json")).read_text())["config"]
     settings = {key: value for key, value in config.items() if key not in ("method", "label", "dataset", "seed", "encoder_weights")}
     methods = ["unet-32", {"name": "ehanet", "encoder_weights": "gone.safetensors"}, "unet"]
-    (tmp_path / "own.yaml").write_text(json.dumps({"datasets": [data.name], "methods": methods, "seeds": [0], **settings}))
-    profile = load_profile("own", folder=tmp_path)
+    (checkout / "own.yaml").write_text(json.dumps({"datasets": [data.name], "methods": methods, "seeds": [0], **settings}))
+    profile = load_profile("own", folder=checkout)
     assert [row.label for row in profile.absent] == ["ehanet"] and profile.with_kept(lambda run: False) == profile
     whole = profile.with_kept(lambda run: run.label == "ehanet")
     assert [run.label for run in whole.runs] == ["unet-32", "ehanet", "unet"] and not whole.absent

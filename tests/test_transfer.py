@@ -51,8 +51,7 @@ class Constant(torch.nn.Module):
 
 
 def test_a_teacher_sees_its_own_size_and_answers_in_the_students():
-    teacher = Teacher(Constant())
-    teacher.to(torch.device("cpu"), torch.float32)
+    teacher = Teacher(Constant(), torch.device("cpu"), torch.float32)
     images = torch.full((2, 3, SIZE, SIZE), 0.25)
     assert torch.allclose(teacher(images), torch.full((2, 1, SIZE, SIZE), 1 / (1 + math.exp(-0.25)))) and teacher.model.seen == (64, 64)
     teacher.model.input_size = None
@@ -60,8 +59,7 @@ def test_a_teacher_sees_its_own_size_and_answers_in_the_students():
 
 
 def test_a_teachers_loss_is_the_cross_entropy_with_its_probabilities():
-    teacher = Teacher(Constant())
-    teacher.to(torch.device("cpu"), torch.float32)
+    teacher = Teacher(Constant(), torch.device("cpu"), torch.float32)
     taught, found = 1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(2))
     logits = torch.full((1, 1, SIZE, SIZE), -2.0, requires_grad=True)
     loss = teacher.loss(logits, torch.full((1, 3, SIZE, SIZE), 0.5))

@@ -13,7 +13,7 @@ TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2
 RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
           "augmentation": "released", "freeze_encoder": "pretrained"}
 WORDS = {"size": "image side", "batch_size": "batch size", "learning_rate": "learning rate", "weight_decay": "weight decay",
-         "freeze_encoder": "encoder frozen", "initial_weights": "starts from", "teacher": "teacher", "test_flips": "flips at the test", "encoder_weights": "encoder weights",
+         "freeze_encoder": "encoder frozen", "initial_weights": "starts from", "test_flips": "flips at the test", "encoder_weights": "encoder weights",
          "ema": "moving average of weights", "epoch_images": "images of an epoch"}
 FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision", "ema",
         "initial_weights", "teacher", "test_flips", "epoch_images")
