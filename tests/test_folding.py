@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ehanet import build_model, list_models, predict
+from ehanet.devices import place
 from ehanet.models.folding import folded
 from ehanet.models.output import SegmentationOutput
 
@@ -35,8 +36,10 @@ def test_folded_network_gives_the_same_probabilities(name):
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
 
 
-def test_no_batch_norm_is_left_in_ehanet():
-    copy = folded(lively(build_model("ehanet")), torch.rand(1, 3, 64, 64))
+@pytest.mark.parametrize("name", ["ehanet", "canet"])
+def test_no_batch_norm_is_left_in_a_network_that_was_trained(name):
+    model = place(build_model(name), torch.device("cpu"), torch.bfloat16)
+    copy = folded(lively(model), torch.rand(1, 3, 64, 64))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehanet.data.edges import edge_labels
+from ehanet.devices import forward_pass, place
 from ehanet.losses import StructureLoss, lovasz_softmax, structure_loss
 from ehanet.models import build_loss, build_model, hiformer, list_models
 from ehanet.models.registry import method
@@ -61,8 +62,7 @@ def test_one_network_of_each(name, tmp_path):
     mask[:, :, 6:20, 10:25] = 1
     for precision in (torch.float32, torch.bfloat16):
         model.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
-            out = model(torch.rand(2, 3, 40, 40))
+        out = forward_pass(place(model, torch.device("cpu"), precision), torch.rand(2, 3, 40, 40), precision)
         build_loss(name)(out, mask, mask).total.backward()
         unused = [parameter for parameter, value in model.named_parameters() if value.grad is None]
         assert not unused, f"no gradient in {precision}"
@@ -70,7 +70,7 @@ def test_one_network_of_each(name, tmp_path):
 
     model.eval()
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    again = build_model(name).eval()
+    again = place(build_model(name), torch.device("cpu"), precision).eval()
     again.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     for height, width in [(32, 32), (33, 47), (64, 96)]:
         images = torch.rand(1, 3, height, width)

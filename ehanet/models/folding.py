@@ -66,7 +66,7 @@ def _run_and_watch(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple
         if convolution is not None and inputs[0]._version == version:  # else an activation has changed it in place
             pairs.append((convolution, module))
 
-    hooks = [module.register_forward_hook(after) for module in model.modules() if type(module) is nn.Conv2d]
+    hooks = [module.register_forward_hook(after) for module in model.modules() if isinstance(module, nn.Conv2d)]
     hooks += [module.register_forward_pre_hook(before) for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
     probabilities = model(images).logits.sigmoid()
     for hook in hooks:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-COPIED = ("ehanet", "tests", "workflow", "config", "notebooks", "pyproject.toml")
+COPIED = ("ehanet", "tests", "workflow", "benchmarks", "config", "notebooks", "pyproject.toml")
 RED, GREEN = 1, 0  # pytest's exit statuses for failed and passed tests
 
 
