@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ehanet.convolutions import prepare_convolutions
+
 
 def find_device(name: str = "auto") -> torch.device:
     """CUDA, else Apple's MPS, else the CPU; or the device named.
@@ -51,8 +53,11 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Move a network that is to be trained in ``dtype`` to the device, channels last, which its convolutions compute fastest; returns it."""
     model.to(device, memory_format=torch.channels_last)
-    if device.type == "cpu" and dtype == torch.bfloat16:
-        _mend_convolutions(model)
+    if device.type == "cpu":
+        prepare_convolutions(model, dtype)
+    for module in model.modules():
+        if isinstance(module, nn.SiLU):
+            module.inplace = False  # its gradient needs its input: in place, that is copied first
     return model
 
 
@@ -60,36 +65,6 @@ def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):
     """What ``model`` gives for images (B, 3, H, W), computed in ``dtype`` as :func:`place` prepared it."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         return model(images.contiguous(memory_format=torch.channels_last))
-
-
-def _mend_convolutions(model: nn.Module) -> None:
-    """Change the layers whose weights' gradients oneDNN (of torch 2.15, on a CPU with AVX-512 BF16) gets wrong in bfloat16; both are seldom met.
-
-    Dilated, with channels last, unless the input channels are a multiple of 16 and one group: parts of the gradient are left unwritten, so that
-    whatever the memory held before is trained on, NaN included; some shapes crash. These layers get the plain order of memory.
-
-    Not dilated, but padded by more rows than the image has: the kernel's rows that only meet padding are given what lies outside the image in memory, instead of zero
-    (rows are counted without a sign in its kernel "full spatial"). These layers compute in float32 where it happens.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1:
-            if layer.groups > 1 or layer.in_channels % 16:
-                layer.to(memory_format=torch.contiguous_format)
-                layer.register_forward_pre_hook(_plain_order)
-        elif type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding[0] > 1:
-            layer.__class__ = _Conv2d  # a hook cannot switch autocast off around the layer
-
-
-def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(images.contiguous() for images in inputs)
-
-
-class _Conv2d(nn.Conv2d):
-    def forward(self, images: Tensor) -> Tensor:
-        if self.padding[0] <= images.shape[2]:
-            return super().forward(images)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(images.float())
 
 
 def keep_memory() -> None:

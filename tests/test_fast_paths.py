@@ -14,7 +14,7 @@ from benchmarks import released
 from ehanet import load_run, predict
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
-from ehanet.devices import compute_dtype, find_device, forward_pass, place
+from ehanet.devices import compute_dtype, find_device, place
 from ehanet.losses import EDGE_LOSSES
 from ehanet.metrics import score_masks
 from ehanet.training import fit
@@ -84,28 +84,3 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     kept, given_back = (int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True, env=small_pages).stdout)
                         for way in ("keep", "no"))
     assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
-
-
-@pytest.mark.parametrize("channels, kernel, dilation, groups, size", [
-    (24, 3, 2, 1, 32), (24, 3, 2, 24, 32), (32, 3, 2, 32, 32), (32, 3, 2, 1, 32),  # dilated, see ehanet.devices
-    (128, 7, 1, 1, 2), (128, 5, 1, 1, 1), (3, 9, 1, 1, 2)])  # padded by more rows than there are
-def test_convolutions_are_trained_in_bfloat16_as_in_full_precision(channels, kernel, dilation, groups, size):
-    """Shapes that oneDNN gets wrong on a CPU with AVX-512 BF16, and a neighbour; elsewhere this cannot be red."""
-    model = nn.Sequential(nn.Conv2d(channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=groups))
-    model.to(memory_format=torch.channels_last)
-    images = torch.randn(4, channels, size, size).contiguous(memory_format=torch.channels_last)
-    upstream = torch.randn(4, channels, size, size)
-    exact, = torch.autograd.grad(model(images), model[0].weight, upstream)
-    place(model, torch.device("cpu"), torch.bfloat16)
-    for _ in range(3):
-        [torch.full((size,), float("nan")) for size in 4 ** np.arange(6, 12)]  # freed at once: what is read unwritten shows
-        found = forward_pass(model, images, torch.bfloat16)
-        gradient, = torch.autograd.grad(found, model[0].weight, upstream.to(found.dtype))
-        torch.testing.assert_close(gradient, exact, rtol=0.02, atol=0.02 * float(exact.abs().max()))
-
-
-def test_a_layer_padded_by_more_rows_than_its_image_has_computes_in_full_precision():
-    model = place(nn.Sequential(nn.Conv2d(8, 8, 7, padding=3)), torch.device("cpu"), torch.bfloat16)
-    found = [forward_pass(model, torch.rand(1, 8, rows, 8), torch.bfloat16).dtype for rows in (2, 3)]
-    assert found == [torch.float32, torch.bfloat16]
-    assert list(model.state_dict()) == ["0.weight", "0.bias"]

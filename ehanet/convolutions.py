@@ -1,0 +1,80 @@
+"""Convolutions that are trained on a CPU: where oneDNN is wrong in bfloat16, and where it is slow in float32 (seen with torch 2.15)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+CHANNELS, PIXELS = 32, 4096  # at least so many, of the input and of the map: below, copying costs what the faster product gains
+
+
+def prepare_convolutions(model: nn.Module, dtype: torch.dtype) -> None:
+    """Change the layers of a network, channels last, that is to be trained on the CPU in ``dtype``; weights, names and results stay.
+
+    In bfloat16, weights' gradients that oneDNN gets wrong on a CPU with AVX-512 BF16, both seldom met:
+
+    - Dilated, unless the input channels are a multiple of 16 and one group: parts of the gradient are left unwritten, so that whatever the memory
+      held before is trained on, NaN included; some shapes crash. These layers get the plain order of memory.
+    - Not dilated, but padded by more rows than the image has: the kernel's rows that only meet padding are given what lies outside the image in
+      memory, instead of zero (rows are counted without a sign in its kernel "full spatial"). These layers compute in float32 where it happens.
+
+    In float32 without AVX-512, see :class:`_PlainWeightGradient`.
+    """
+    for layer in model.modules():
+        if dtype == torch.bfloat16 and isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1:
+            if layer.groups > 1 or layer.in_channels % 16:
+                layer.to(memory_format=torch.contiguous_format)
+                layer.register_forward_pre_hook(_plain_order)
+        elif type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding[0] > 0:
+            # a hook can neither switch autocast off around the layer nor give it another gradient
+            if dtype == torch.bfloat16:
+                layer.__class__ = _FullPrecisionOfSmallMaps
+            elif torch.backends.cpu.get_cpu_capability() == "AVX2" and _is_plain(layer):
+                layer.__class__ = _PlainOrderOfLargeMaps
+
+
+def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(images.contiguous() for images in inputs)
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return (layer.groups == max(layer.stride) == max(layer.dilation) == 1 and layer.padding_mode == "zeros" and layer.in_channels >= CHANNELS)
+
+
+class _FullPrecisionOfSmallMaps(nn.Conv2d):
+    def forward(self, images: Tensor) -> Tensor:
+        if self.padding[0] <= images.shape[2]:
+            return super().forward(images)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(images.float())
+
+
+class _PlainOrderOfLargeMaps(nn.Conv2d):
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2] * images.shape[3] < PIXELS or not self.weight.requires_grad or not torch.is_grad_enabled():
+            return super().forward(images)
+        return _PlainWeightGradient.apply(images, self.weight, self.bias, self.padding)
+
+
+class _PlainWeightGradient(torch.autograd.Function):
+    """A convolution whose weights' gradient is computed in the plain order of memory.
+
+    Without AVX-512, oneDNN takes two to three times as long for it with channels last as in the plain order (32 channels and more, maps of
+    64 x 64 and more); forward and for the input's gradient channels last is the faster one.
+    """
+
+    @staticmethod
+    def forward(context, images: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+        context.save_for_backward(images, weight)
+        context.padding = padding
+        return nn.functional.conv2d(images, weight, bias, padding=padding)
+
+    @staticmethod
+    def backward(context, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = context.saved_tensors
+        of_images, _, of_bias, _ = context.needs_input_grad
+        padding = context.padding
+        return (conv2d_input(images.shape, weight, upstream, padding=padding) if of_images else None,
+                conv2d_weight(images.contiguous(), weight.shape, upstream.contiguous(), padding=padding),
+                upstream.sum(dim=(0, 2, 3)) if of_bias else None, None)
