@@ -22,7 +22,8 @@ OVERLAY_SIDE = 1600  # longest side of an overlay in pixels: it is for the eye; 
 TINT, BORDER = np.array([230, 159, 0], np.float32), np.array([255, 255, 255], np.uint8)  # Okabe and Ito's orange, seen on mucosa, skin and dark ground
 
 
-def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path, flips: bool = False) -> tuple[int, list[str]]:
+def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path, flips: bool = False,
+                  precision: str = "float32") -> tuple[int, list[str]]:
     """Write ``out``/<name>_mask.png (0 and 255, the image's size) and ``out``/<name>_overlay.jpg for every image.
 
     Folders keep their inner structure; images that would get the same name keep their suffix in it. An image that cannot be
@@ -30,7 +31,7 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
 
     Args:
         given: files, folders (with all below them) and patterns such as "scans/*.png".
-        flips: average over the four flips of each image.
+        flips, precision: as in :func:`ehanet.predict`.
 
     Returns:
         How many images were predicted, and a line for everything that was not.
@@ -50,7 +51,7 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
     done = 0
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         stream = _read_each([path for path, _ in images], small, problems, bar)
-        for index, probability in predict_each(model, stream, size, flips=flips):
+        for index, probability in predict_each(model, stream, size, flips=flips, precision=precision):
             mask = probability > 0.5
             _write_image(out / f"{names[index]}_mask.png", Image.fromarray(mask.astype(np.uint8) * 255))
             _write_image(out / f"{names[index]}_overlay.jpg", Image.fromarray(overlay(small.pop(index), mask)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehanet.checkpoints import load_best, restore_model
+from ehanet.config import CHOICES
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
-from ehanet.devices import device_or_other
+from ehanet.devices import compute_dtype, device_or_other, forward_pass, narrow_weights
 from ehanet.graphs import recorded
 from ehanet.models.flips import mean_prediction
 from ehanet.models.folding import folded
@@ -22,7 +24,7 @@ from ehanet.predictions import Predictions
 from ehanet.records import read_record
 
 
-def predict(model: nn.Module, images, size: int | None = None, batch_size: int | None = None, flips: bool = False):
+def predict(model: nn.Module, images, size: int | None = None, batch_size: int | None = None, flips: bool = False, precision: str = "float32"):
     """Probability of the object at each pixel, in float32, at each image's own size.
 
     Args:
@@ -33,23 +35,25 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
             size. Default: the size a loaded run was trained at, else the images' own.
         batch_size: images that are predicted at once. Default: 16 on a GPU, 1 on a CPU, whose cache does not hold more (benchmarks/results).
         flips: average over the four flips of each image (test-time augmentation).
+        precision: what the network computes in. "float32"; "bfloat16", faster on hardware that multiplies it fast (GPUs, CPUs with AVX-512 BF16 or
+            AMX) and nearly the same (the reports' scores are float32's); "auto", bfloat16 on such hardware alone.
 
     Returns:
         float32 (N, H, W); a list of (H, W) where sizes differ.
 
     Raises:
         TypeError: model is no network.
-        ValueError: values outside [0, 1], NaN, or another shape, the message says which image; a size or batch_size below 1.
+        ValueError: values outside [0, 1], NaN, or another shape, the message says which image; a size or batch_size below 1; an unknown precision.
     """
     named = _enumerate(images)
     arrays = ((index, check_image(image, name)) for index, (name, image) in enumerate(named))
-    found = dict(predict_each(model, arrays, size, batch_size, flips))
+    found = dict(predict_each(model, arrays, size, batch_size, flips, precision))
     results = [found[index] for index in range(len(named))]
     return np.stack(results) if len({result.shape for result in results}) == 1 else results
 
 
 def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]], size: int | None = None, batch_size: int | None = None,
-                 flips: bool = False) -> Iterator[tuple[Hashable, np.ndarray]]:
+                 flips: bool = False, precision: str = "float32") -> Iterator[tuple[Hashable, np.ndarray]]:
     """:func:`predict` for a stream: (key, image) in, (key, probability) out, in the order in which batches fill.
 
     Images of one shape share a batch whatever lies between them, and no more than two batches wait, so memory does not grow with the stream.
@@ -62,8 +66,10 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
     for name, value in (("size", size), ("batch_size", batch_size)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
             raise ValueError(f"{name}: expected a whole number, at least 1, or None, got {value!r}")
+    if precision not in CHOICES["precision"]:
+        raise ValueError(f"precision: {precision!r} is none of {', '.join(CHOICES['precision'])}")
     size = size or getattr(model, "input_size", None)
-    network = _Network(model, flips)
+    network = _Network(model, flips, precision)
     batch_size = batch_size or images_at_once(network.device)
     waiting: dict[tuple, list[tuple]] = {}
     for key, array in images:
@@ -129,9 +135,10 @@ class _Network:
     batches of one shape replayed from a recording.
     """
 
-    def __init__(self, model: nn.Module, flips: bool):
+    def __init__(self, model: nn.Module, flips: bool, precision: str):
         self.model, self.batches, self.flips = model.eval(), 0, flips
         self.device = next(model.parameters(), torch.zeros(1)).device
+        self.dtype = compute_dtype(precision, self.device)
         self.as_written = 16 if self.device.type == "cuda" else 1  # batches before the folding
         self.mean = self._mean
 
@@ -140,13 +147,16 @@ class _Network:
         """(B, 3, H, W) -> probabilities (B, H, W) float32, averaged over the flips."""
         images = images.to(self.device)
         if self.batches == self.as_written:
-            self.model = folded(self.model, images[:1])
+            given, self.model = self.model, folded(self.model, images[:1])
+            if self.dtype != torch.float32 and self.model is not given:
+                narrow_weights(self.model, self.dtype)
             self.mean = recorded(self._mean, self.device)
         self.batches += 1
         return self.mean(images)[0]
 
     def _mean(self, images: Tensor) -> list[Tensor]:
-        return [mean_prediction(self.model, images, self.flips)[0]]
+        network = self.model if self.dtype == torch.float32 else partial(forward_pass, self.model, dtype=self.dtype)
+        return [mean_prediction(network, images, self.flips)[0]]
 
 
 def _enumerate(images) -> list[tuple[str, object]]:

@@ -17,6 +17,7 @@ from ehanet.data import load_dataset
 from ehanet.devices import compute_dtype, find_device, place
 from ehanet.losses import EDGE_LOSSES
 from ehanet.metrics import score_masks
+from ehanet.models.blocks import resize
 from ehanet.training import fit
 
 SEEDS = (0, 1, 2)
@@ -84,3 +85,13 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     kept, given_back = (int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True, env=small_pages).stdout)
                         for way in ("keep", "no"))
     assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
+
+
+def test_without_gradients_maps_are_resized_in_their_own_type(monkeypatch):
+    """CUDA's autocast would widen them."""
+    seen = []
+    monkeypatch.setattr("torch.nn.functional.interpolate", lambda x, *_, **__: seen.append(torch.is_autocast_enabled("cpu")) or x)
+    for gradients in (True, False):
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(gradients):
+            resize(torch.rand(1, 2, 4, 4), torch.Size((8, 8)))
+    assert seen == [True, False]

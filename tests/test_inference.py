@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from ehanet import predict
+from ehanet import build_model, predict
 from ehanet.config import RunConfig
-from ehanet.devices import find_device
+from ehanet.devices import compute_dtype, find_device, forward_pass, narrow_weights
 from ehanet.inference import predict_run
+from ehanet.models.folding import folded
 from ehanet.models.output import SegmentationOutput
 
 
@@ -160,3 +161,43 @@ def test_a_file_that_is_no_image(model, tmp_path):
 def test_a_name_is_no_network():
     with pytest.raises(TypeError, match="model: expected a network, as build_model or .* gives it, got str"):
         predict("ehanet", RGB)
+
+
+@torch.no_grad()
+def test_bfloat16_predicts_nearly_the_same():
+    """The first image as the network is written, the others folded, with weights in bfloat16; the network given stays as it was."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 1, 1)).eval()
+    network = Wrapped(model)
+    images = [RGB, RGB, RGB]
+    exact, narrow = predict(network, images), predict(network, images, precision="bfloat16")
+    assert narrow.dtype == np.float32
+    assert 0 < np.abs(narrow - exact).max() < 0.01
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert np.array_equal(predict(network, images, precision="auto"), exact if compute_dtype("auto", torch.device("cpu")) == torch.float32 else narrow)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return SegmentationOutput(self.model(images), [])
+
+
+@torch.no_grad()
+def test_weights_kept_in_bfloat16_give_what_autocast_gives():
+    torch.manual_seed(0)
+    network = folded(build_model("ehanet").eval(), torch.rand(1, 3, 64, 64))
+    images = torch.rand(2, 3, 64, 64)
+    expected = forward_pass(network, images, torch.bfloat16)
+    narrow_weights(network, torch.bfloat16)
+    found = forward_pass(network, images, torch.bfloat16)
+    assert torch.equal(found.logits, expected.logits) and torch.equal(found.edge, expected.edge)
+    assert {layer.weight.dtype for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))} == {torch.bfloat16}
+
+
+def test_an_unknown_precision_is_refused(model):
+    with pytest.raises(ValueError, match="^precision: 'half' is none of auto, float32, bfloat16$"):
+        predict(model, RGB, precision="half")

@@ -181,6 +181,16 @@ def test_the_command_ends_with_1_and_one_line_where_something_is_wrong(folder, t
     assert "4 images predicted" in (said := capsys.readouterr()).out and "1 not, see above" in said.out and "Traceback" not in said.err
 
 
+def test_the_command_hands_on_how_to_compute(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: Bright(32))
+    monkeypatch.setattr("ehanet.hub.find_checkpoint", lambda path: path)
+    monkeypatch.setattr("ehanet.folders.predict_each", lambda *given, **options: seen.append(options) or iter(()))
+    main(["predict", str(folder / "two.png"), "--checkpoint", "c", "--flips", "--precision", "auto"])
+    main(["predict", str(folder / "two.png"), "--checkpoint", "c"])
+    assert seen == [{"flips": True, "precision": "auto"}, {"flips": False, "precision": "float32"}]
+
+
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path, monkeypatch, fresh_cache, capsys):
     monkeypatch.setattr("ehanet.hub.WEIGHTS", tmp_path)
     monkeypatch.chdir(tmp_path)
