@@ -88,7 +88,8 @@ def main(frozen: bool = False) -> str:
     config = RunConfig(batch_size=BATCH, size=training.SIZE, device="cpu", freeze_encoder="always" if frozen else "never", precision="float32")
     with tempfile.TemporaryDirectory() as folder:
         step = training.our_step(load_dataset("phantom-polyp", size=training.SIZE), config, Path(folder))
-        step()
+        for _ in range(training.STEPS):
+            step()
         macs, moved = peak(CPU, [torch.float32])[torch.float32], copy_speed()
         with Account(macs, moved) as account:
             step()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import released
 from ehanet import load_run, predict
@@ -87,11 +88,20 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
 
 
-def test_without_gradients_maps_are_resized_in_their_own_type(monkeypatch):
-    """CUDA's autocast would widen them."""
-    seen = []
-    monkeypatch.setattr("torch.nn.functional.interpolate", lambda x, *_, **__: seen.append(torch.is_autocast_enabled("cpu")) or x)
-    for gradients in (True, False):
-        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(gradients):
-            resize(torch.rand(1, 2, 4, 4), torch.Size((8, 8)))
-    assert seen == [True, False]
+def test_without_gradients_a_gpu_resizes_maps_in_their_own_type():
+    """As a CPU does; its autocast would widen them. Tensors without memory stand for a GPU's, so that this runs anywhere."""
+    usual = torch.get_autocast_dtype("cuda")
+    with FakeTensorMode():
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        torch.set_autocast_enabled("cuda", True)  # torch.autocast refuses where there is no GPU
+        try:
+            maps = torch.rand(1, 2, 4, 4, device="cuda").bfloat16()
+            with torch.no_grad():
+                without = resize(maps, torch.Size((8, 8)))
+            with_gradients = resize(maps, torch.Size((8, 8)))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+            torch.set_autocast_dtype("cuda", usual)
+            torch.clear_autocast_cache()
+    assert without.dtype == torch.bfloat16 and without.shape == (1, 2, 8, 8)
+    assert with_gradients.dtype == torch.float32

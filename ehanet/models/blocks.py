@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,11 +30,9 @@ def bn_relu_conv(channels: int, width: int, stride: int = 1) -> nn.Sequential:
 
 def resize(x: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
     """Bilinear to the height and width ``size``: x2 on even sizes, and the skip's size on odd ones. Without gradients in the map's own type."""
-    if torch.is_grad_enabled():
+    widened = x.device.type == "cuda" and torch.is_autocast_enabled("cuda") and not torch.is_grad_enabled()  # and all that the map is joined to
+    with torch.autocast("cuda", enabled=False) if widened else nullcontext():
         found = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
-    else:
-        with torch.autocast(x.device.type, enabled=False):  # on CUDA it would widen the map, and with it all that it is joined to
-            found = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
     if found.requires_grad and found.is_contiguous(memory_format=torch.channels_last):
         found.register_hook(_dense)
     return found
