@@ -26,20 +26,21 @@ def prepare_convolutions(model: nn.Module, dtype: torch.dtype) -> None:
             if layer.groups > 1 or layer.in_channels % 16:
                 layer.to(memory_format=torch.contiguous_format)
                 layer.register_forward_pre_hook(_plain_order)
-        elif type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding[0] > 0:
-            # a hook can neither switch autocast off around the layer nor give it another gradient
-            if dtype == torch.bfloat16:
-                layer.__class__ = _FullPrecisionOfSmallMaps
-            elif torch.backends.cpu.get_cpu_capability() == "AVX2" and _is_plain(layer):
-                layer.__class__ = _PlainOrderOfLargeMaps
+        elif type(layer) in (nn.Conv2d, _FullPrecisionOfSmallMaps, _PlainOrderOfLargeMaps):
+            layer.__class__ = _kind(layer, dtype)  # a hook can neither switch autocast off around the layer nor give it another gradient
+
+
+def _kind(layer: nn.Conv2d, dtype: torch.dtype) -> type[nn.Conv2d]:
+    if isinstance(layer.padding, str) or layer.padding[0] == 0:
+        return nn.Conv2d
+    if dtype == torch.bfloat16:
+        return _FullPrecisionOfSmallMaps
+    plain = layer.groups == max(layer.stride) == max(layer.dilation) == 1 and layer.padding_mode == "zeros" and layer.in_channels >= CHANNELS
+    return _PlainOrderOfLargeMaps if plain and torch.backends.cpu.get_cpu_capability() == "AVX2" else nn.Conv2d
 
 
 def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(images.contiguous() for images in inputs)
-
-
-def _is_plain(layer: nn.Conv2d) -> bool:
-    return (layer.groups == max(layer.stride) == max(layer.dilation) == 1 and layer.padding_mode == "zeros" and layer.in_channels >= CHANNELS)
 
 
 class _FullPrecisionOfSmallMaps(nn.Conv2d):
@@ -52,7 +53,8 @@ class _FullPrecisionOfSmallMaps(nn.Conv2d):
 
 class _PlainOrderOfLargeMaps(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[2] * images.shape[3] < PIXELS or not self.weight.requires_grad or not torch.is_grad_enabled():
+        small, trained = images.shape[2] * images.shape[3] < PIXELS, self.weight.requires_grad and torch.is_grad_enabled()
+        if small or not trained or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
         return _PlainWeightGradient.apply(images, self.weight, self.bias, self.padding)
 

@@ -81,6 +81,19 @@ def test_what_keeps_the_plain_gradient(no_avx512):
         assert layer(images).grad_fn is None
 
 
+def test_a_network_prepared_for_one_precision_can_be_prepared_for_another(no_avx512):
+    layer, images = nn.Conv2d(CHANNELS, 8, 3, padding=1), channels_last(1, CHANNELS, SIDE, SIDE)
+    prepare_convolutions(layer, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(images).sum().backward()
+    assert layer.weight.grad.isfinite().all()
+    kinds = []
+    for dtype in (torch.bfloat16, torch.float32):
+        prepare_convolutions(layer, dtype)
+        kinds.append(type(layer).__name__)
+    assert kinds == ["_FullPrecisionOfSmallMaps", "_PlainOrderOfLargeMaps"]
+
+
 def test_only_processors_without_avx512_take_the_other_way(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     layer = nn.Conv2d(CHANNELS, 8, 3, padding=1)
