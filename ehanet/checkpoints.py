@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -28,6 +29,46 @@ def save_checkpoint(path: Path, state: dict) -> None:
             raise error.__context__ if isinstance(error.__context__, OSError) else error
 
     write_atomically(path, write)
+
+
+class Saver:
+    """Saves checkpoints, on a GPU in a thread of its own while the training goes on.
+
+    Args:
+        beside: whether in a thread. What goes wrong there is raised by the next call.
+    """
+
+    def __init__(self, beside: bool):
+        self.pool, self.pending = ThreadPoolExecutor(1) if beside else None, None
+
+    def __call__(self, states: dict[Path, dict]) -> None:
+        """:func:`save_checkpoint` of states as they are now, in this order."""
+        if self.pool is None:
+            _save_all(states)
+            return
+        copies = _copied(states)
+        self.wait()
+        self.pending = self.pool.submit(_save_all, copies)
+
+    def wait(self) -> None:
+        """Return when all is on the disk."""
+        pending, self.pending = self.pending, None
+        if pending:
+            pending.result()
+
+
+def _save_all(states: dict[Path, dict]) -> None:
+    for path, state in states.items():
+        save_checkpoint(path, state)
+
+
+def _copied(value):
+    """Nested dictionaries, lists and tuples with their tensors copied to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return type(value)(map(_copied, value)) if isinstance(value, (list, tuple)) else value
 
 
 def load_checkpoint(path: Path) -> dict:

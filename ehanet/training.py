@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import check_same_configuration, is_sound, load_checkpoint, save_checkpoint, start_anew
+from ehanet.checkpoints import Saver, check_same_configuration, is_sound, load_checkpoint, start_anew
 from ehanet.config import RunConfig
+from ehanet.copies import WorkingCopies
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.augment import Augmentation
 from ehanet.data.edges import edge_labels, released_edge_labels
@@ -35,6 +37,7 @@ from ehanet.graphs import recorded
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.models.flips import mean_prediction
+from ehanet.models.folding import drop_idle_biases
 from ehanet.plugins import load_plugin, plugin_hashes
 from ehanet.recipe import batches, freeze, learning_rate_factor, update_average
 from ehanet.records import read_record, write_record
@@ -72,13 +75,15 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
     dataset = load_dataset(config.dataset, root=root, size=config.size)
     trainer = Trainer(config, dataset, run_dir)
     trainer.resume()
-    with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch",
-              disable=not progress) as bar:
-        while trainer.epoch < config.epochs:
-            row = trainer.run_epoch()
-            bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
-            bar.update()
-    return trainer.finish(started)
+    try:
+        with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch", disable=not progress) as bar:
+            while trainer.epoch < config.epochs:
+                row = trainer.run_epoch()
+                bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
+                bar.update()
+        return trainer.finish(started)
+    finally:
+        trainer.save.wait()
 
 
 class Trainer:
@@ -102,20 +107,24 @@ class Trainer:
         self.transfer = Transfer(config, self.model, dataset.manifest)
         self.frozen = freeze(self.encoder, config.freeze_encoder, self.transfer.initialisation)
         place(self.model, self.device, self.dtype)
+        if self.device.type == "cuda":
+            drop_idle_biases(self.model, torch.zeros(1, 3, config.size, config.size, device=self.device))
         self.teacher = Teacher(self.transfer.teacher, self.device, self.dtype) if self.transfer.teacher else None
         self.forward = torch.compile(self.model) if config.compile else self.model
         self.average = deepcopy(self.model).requires_grad_(False) if config.ema else None
+        self.judged = self.average or self.model  # what is validated and kept
         self.loss = build_loss(config.method, **config.loss_options)
         self.augment = Augmentation(config.augmentation)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(self.trained, lr=config.learning_rate, weight_decay=config.weight_decay,
                                    fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
-        self.gradients = self._gradients if config.deterministic else recorded(self._gradients, self.device)
+        self.copies = WorkingCopies(self.model, self.dtype) if self.device.type == "cuda" and self.dtype != torch.float32 and not config.compile else None
+        self.gradients, self.judge = ((work if config.deterministic else recorded(work, self.device)) for work in (self._gradients, self._judge))
         self.pictures = on_device(dataset.images, self.device), on_device(dataset.masks, self.device)
         total = self.total_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
-        self.epoch, self.history, self.best = 0, [], None
+        self.epoch, self.history, self.best, self.save = 0, [], None, Saver(beside=self.device.type == "cuda")
 
     @property
     def total_steps(self) -> int:
@@ -171,11 +180,11 @@ class Trainer:
         row = dict(zip(HISTORY, [self.epoch, self.schedule.last_epoch, float(np.mean(losses)), val_loss, val_dice,
                                  self.optimizer.param_groups[0]["lr"], round(time.time() - started, 3)]))
         self.history.append(row)
-        score = -val_loss if "checkpoint-by-loss" in self.config.defects else val_dice
+        states, score = {}, -val_loss if "checkpoint-by-loss" in self.config.defects else val_dice
         if self.best is None or score > self.best["score"]:
             self.best = {"score": score, "epoch": self.epoch, "val_dice": val_dice, "val_loss": val_loss}
-            save_checkpoint(self.run_dir / "best.pt", self._state(optimizer=False))
-        save_checkpoint(self.run_dir / "last.pt", self._state(optimizer=True))
+            states[self.run_dir / "best.pt"] = self._state(optimizer=False)
+        self.save(states | {self.run_dir / "last.pt": self._state(optimizer=True)})
         self._log(row)
         return row
 
@@ -201,11 +210,13 @@ class Trainer:
     def _gradients(self, images: Tensor, masks: Tensor, edges: Tensor) -> list[Tensor | None]:
         """The loss and its gradients with respect to ``self.trained``."""
         self.optimizer.zero_grad(set_to_none=True)
-        out = self._predict(images)
+        out = self._predict(images, self.copies)
         loss = self.loss(out, masks, edges).total
         if self.teacher:
             loss = loss + self.teacher.loss(out.logits, images)
         loss.backward()
+        if self.copies:
+            self.copies.hand_back()
         return [loss.detach(), *(parameter.grad for parameter in self.trained)]
 
     def _train(self, parts: list[np.ndarray], generator: torch.Generator) -> list[float]:
@@ -229,27 +240,31 @@ class Trainer:
     def _edge_labels(self, masks: Tensor) -> Tensor:
         return released_edge_labels(masks) if "edges-resized" in self.config.defects else edge_labels(masks, self.config.edge_width)
 
-    def _predict(self, images: Tensor, model: nn.Module | None = None):
+    def _predict(self, images: Tensor, model: Callable | None = None):
         return forward_pass(model or self.forward, images, self.dtype)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         """Mean loss over batches, and mean per-image Dice, of the validation split."""
-        self.model.eval()
-        averaged = self.average and self.average.eval()
+        self.judged.eval()
         losses, dice, weights = [], [], []
         indices = self.dataset.splits["val"]
         for start in range(0, len(indices), 2 * self.config.batch_size):
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
-            out = self._predict(images, averaged)
-            found = out.logits.float().sigmoid()[:, 0]
-            if self.config.test_flips:
-                found, _ = mean_prediction(lambda flipped: self._predict(flipped, averaged), images, True)
-            losses.append(self.loss(out, masks, self._edge_labels(masks)).total.item())
+            loss, found = self.judge(images, masks)
+            losses.append(loss.item())
             weights.append(len(batch))
             dice.append(dice_per_image(found.cpu().numpy(), masks[:, 0].cpu().numpy() > 0))
         return float(np.average(losses, weights=weights)), float(np.concatenate(dice).mean())
+
+    def _judge(self, images: Tensor, masks: Tensor) -> list[Tensor]:
+        """The loss and the probabilities (B, H, W) of images in the order of :meth:`_load`."""
+        out = self._predict(images, self.judged)
+        found = out.logits.float().sigmoid()[:, 0]
+        if self.config.test_flips:
+            found, _ = mean_prediction(lambda flipped: self._predict(flipped, self.judged), images, True)
+        return [self.loss(out, masks, self._edge_labels(masks)).total, found]
 
     def _load(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """uint8 images and masks of these indices -> float (B, 3, H, W) in [0, 1] and (B, 1, H, W) on the device."""
@@ -257,7 +272,7 @@ class Trainer:
         return images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float()
 
     def _state(self, optimizer: bool) -> dict:
-        kept = self.model if optimizer or self.average is None else self.average
+        kept = self.model if optimizer else self.judged
         state = {"model": kept.state_dict(), "config": self.config.to_dict(), "epoch": self.epoch, "best": self.best,
                  "encoder": getattr(self.encoder, "name", None), "data": content_and_split(self.dataset.manifest)}
         if optimizer and self.average is not None:
@@ -277,6 +292,7 @@ class Trainer:
 
     def finish(self, started: float) -> dict:
         """Write record.json, the sign that the run is complete."""
+        self.save.wait()
         self._log(self.history[-1])
         encoder = self.transfer.describe_encoder(self.frozen)
         notes = list(self.dataset.manifest.get("warnings", []))

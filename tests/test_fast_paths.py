@@ -8,17 +8,20 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import released
-from ehanet import load_run, predict
+from ehanet import build_model, load_run, predict
 from ehanet.config import RunConfig
+from ehanet.copies import WorkingCopies
 from ehanet.data import load_dataset
-from ehanet.devices import compute_dtype, find_device, place
+from ehanet.devices import compute_dtype, find_device, forward_pass, place
 from ehanet.losses import EDGE_LOSSES
 from ehanet.metrics import score_masks
-from ehanet.models.blocks import resize
+from ehanet.models import build_loss
+from ehanet.models.blocks import _Resized, resize
 from ehanet.training import fit
 
 SEEDS = (0, 1, 2)
@@ -88,20 +91,54 @@ def test_memory_of_a_step_is_used_again_by_the_next():
     assert kept < 16_384 < 20 * 16_384 <= given_back, "64 MiB are 16,384 pages"
 
 
-def test_without_gradients_a_gpu_resizes_maps_in_their_own_type():
+def test_a_gpu_resizes_maps_in_their_own_type():
     """As a CPU does; its autocast would widen them. Tensors without memory stand for a GPU's, so that this runs anywhere."""
     usual = torch.get_autocast_dtype("cuda")
     with FakeTensorMode():
         torch.set_autocast_dtype("cuda", torch.bfloat16)
         torch.set_autocast_enabled("cuda", True)  # torch.autocast refuses where there is no GPU
         try:
-            maps = torch.rand(1, 2, 4, 4, device="cuda").bfloat16()
-            with torch.no_grad():
-                without = resize(maps, torch.Size((8, 8)))
-            with_gradients = resize(maps, torch.Size((8, 8)))
+            found = resize(torch.rand(1, 2, 4, 4, device="cuda").bfloat16(), torch.Size((8, 8)))
         finally:
             torch.set_autocast_enabled("cuda", False)
             torch.set_autocast_dtype("cuda", usual)
             torch.clear_autocast_cache()
-    assert without.dtype == torch.bfloat16 and without.shape == (1, 2, 8, 8)
-    assert with_gradients.dtype == torch.float32
+    assert found.dtype == torch.bfloat16 and found.shape == (1, 2, 8, 8)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("before, after", [((8, 12), (16, 24)), ((7, 5), (20, 13)), ((9, 16), (4, 5)), ((1, 1), (3, 2))])
+def test_resizing_by_matrix_products_has_the_gradient_of_pytorchs(before, after, channels, align_corners):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(3, channels, *before, generator=generator).to(memory_format=torch.channels_last).requires_grad_()
+    outer = torch.randn(3, channels, *after, generator=generator)
+    plain, fast = F.interpolate(maps, after, mode="bilinear", align_corners=align_corners), _Resized.apply(maps, after, align_corners)
+    assert torch.equal(plain, fast)
+    torch.testing.assert_close(torch.autograd.grad(fast, maps, outer), torch.autograd.grad(plain, maps, outer), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ehanet", "hiformer-b", "mobilevit-unet"])
+def test_copies_of_weights_give_autocasts_loss_and_gradients_to_the_last_bit(method):
+    torch.manual_seed(0)
+    model = place(build_model(method), torch.device("cpu"), torch.bfloat16).train()
+    next(child for child in model.modules() if isinstance(child, torch.nn.Conv2d)).weight.requires_grad_(False)
+    copies, loss = WorkingCopies(model, torch.bfloat16), build_loss(method)
+    images, masks = torch.rand(2, 3, 64, 64), (torch.rand(2, 1, 64, 64) > 0.5).float()
+
+    def step(network):
+        torch.manual_seed(1)  # dropout
+        model.zero_grad(set_to_none=True)
+        value = loss(forward_pass(network, images, torch.bfloat16), masks, masks).total
+        value.backward()
+        if network is copies:
+            copies.hand_back()
+        return [value.detach(), *(weight.grad for weight in model.parameters())]
+
+    for _ in range(2):  # the second from changed weights, which the copies must follow
+        for fast, plain in zip(step(copies), step(model), strict=True):
+            assert (fast is None) == (plain is None) and (fast is None or torch.equal(fast, plain))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight *= 1.1
+    assert len(copies.weights) > 100

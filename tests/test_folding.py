@@ -9,7 +9,7 @@ from torch import nn
 
 from ehanet import build_model, list_models, predict
 from ehanet.devices import place
-from ehanet.models.folding import folded
+from ehanet.models.folding import drop_idle_biases, folded
 from ehanet.models.output import SegmentationOutput
 
 
@@ -91,3 +91,60 @@ def test_predict_folds_and_agrees_with_the_plain_network():
         expected = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).logits.sigmoid()[:, 0].numpy()
     assert np.allclose(predict(model, images, batch_size=2), expected, atol=1e-5)
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["ehanet", "lanet", "unet-32", "resunetpp"])
+def test_biases_before_batch_norms_are_idle(name):
+    torch.manual_seed(0)
+    plain = lively(build_model(name)).double()
+    fast = deepcopy(plain)
+    with torch.backends.mkldnn.flags(enabled=False):
+        drop_idle_biases(fast, torch.zeros(1, 3, 64, 64, dtype=torch.float64))
+        dropped = {key for key, tensor in fast.named_parameters() if not tensor.requires_grad}
+        assert all(key.endswith("bias") and not fast.state_dict()[key].any() for key in dropped)
+        assert dropped or name not in ("ehanet", "lanet", "unet-32"), "these have such biases"
+        images, found = torch.rand(2, 3, 64, 64, dtype=torch.float64), []
+        for model in (plain, fast):
+            evaluated = model.eval()(images).logits
+            torch.manual_seed(1)  # dropout
+            trained = model.train()(images).logits
+            trained.square().mean().backward()
+            gradients = {key: weight.grad for key, weight in model.named_parameters() if key not in dropped and weight.grad is not None}
+            found.append((evaluated, trained, gradients, model.eval()(images).logits))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-9)
+
+
+class Branching(nn.Module):
+    """A batch norm is not alone in taking its convolution's output."""
+
+    weight = 1
+
+    def __init__(self):
+        super().__init__()
+        self.pair = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1))
+        nn.init.zeros_(self.pair[0].bias)
+
+    def forward(self, images):
+        x = self.pair[0](images)
+        return SegmentationOutput(self.weight * x + self.pair[1](x), [])
+
+
+class Apart(Branching):
+    """The same, so weak at first that outputs do not show it."""
+
+    weight = 1e-6
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = self.pair
+        del self.pair
+        self.pair = [self.convolution, self.norm]
+
+
+@pytest.mark.parametrize("kind", [Branching, Apart])
+def test_a_bias_that_something_else_takes_is_kept(kind):
+    model = kind()
+    before = deepcopy(model.state_dict())
+    drop_idle_biases(model, torch.rand(1, 3, 32, 32))
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())

@@ -8,7 +8,7 @@ import torch
 
 import ehanet
 from ehanet import load_run
-from ehanet.checkpoints import load_checkpoint, save_checkpoint
+from ehanet.checkpoints import Saver, load_checkpoint, save_checkpoint
 from ehanet.files import write_atomically
 from ehanet.records import read_record, write_record
 
@@ -102,6 +102,25 @@ def test_damaged_and_missing_checkpoints(tmp_path):
             load_checkpoint(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="none.pt not found"):
         load_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_checkpoints_hold_the_state_of_the_call_and_errors_come_up(beside, tmp_path):
+    save, weights, history = Saver(beside), torch.zeros(10**6), [{"epoch": 1}]
+    save({tmp_path / name: {"model": {"x": weights}, "optimizer": {"state": {0: {"step": torch.ones(1), "betas": (0.9, 0.99)}}}, "history": history}
+          for name in ("best.pt", "last.pt")})
+    weights += 1
+    history[0]["epoch"] = 2
+    save.wait()
+    for name in ("best.pt", "last.pt"):
+        state = load_checkpoint(tmp_path / name)
+        assert not state["model"]["x"].any() and state["history"] == [{"epoch": 1}]
+        assert state["optimizer"] == {"state": {0: {"step": torch.ones(1), "betas": (0.9, 0.99)}}}
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        save({tmp_path / "file" / "best.pt": {}})
+        save({tmp_path / "last.pt": {}})
+    save.wait()
 
 
 def test_an_unknown_run_names_the_finished_ones(tmp_path):

@@ -110,13 +110,13 @@ def _released(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tens
     angles = _uniform(batch, -RELEASED_DEGREES, RELEASED_DEGREES, generator)
     rows = rotate.nonzero()[:, 0]
     if len(rows):
-        device_rows = rows.to(images.device)
+        device_rows = _beside(images, rows)
         turned = _warp(images[device_rows], masks[device_rows], _rotation(angles[rows]),
                        torch.zeros(len(rows), 2))
         images = images.index_copy(0, device_rows, turned[0])
         masks = masks.index_copy(0, device_rows, turned[1])
     images, masks = (_flip(x, horizontal, vertical) for x in (images, masks))
-    holes = _holes(drop, size, generator).to(images.device)
+    holes = _beside(images, _holes(drop, size, generator))
     return images * ~holes, masks
 
 
@@ -135,7 +135,7 @@ def _cut_mix(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tenso
     side = (_uniform((2, batch), *STRONG_MIX_SIDE, generator) * size).round()
     start = (torch.rand(2, batch, generator=generator) * (size - side + 1)).floor()
     inside = _within(start, side, size) & chosen[:, None]
-    inside = (inside[0][:, :, None] & inside[1][:, None, :])[:, None].to(images.device)
+    inside = _beside(images, (inside[0][:, :, None] & inside[1][:, None, :])[:, None])
     return torch.where(inside, images.roll(-1, 0), images), torch.where(inside, masks.roll(-1, 0), masks)
 
 
@@ -161,6 +161,11 @@ def _standard(images: Tensor, masks: Tensor, generator: Generator, moved: Tensor
     return images.clamp_(0, 1), masks
 
 
+def _beside(x: Tensor, drawn: Tensor) -> Tensor:
+    """What was drawn on the CPU on the device of ``x``, without waiting for the work that a GPU still has: the step before."""
+    return drawn.to(x.device, non_blocking=x.is_cuda)
+
+
 def _flip(x: Tensor, horizontal: Tensor, vertical: Tensor, transpose: Tensor | None = None) -> Tensor:
     """Flip the chosen images of (B, C, H, H); exact, no interpolation.  The choices are on the CPU."""
     x = _change(x, horizontal, lambda part: part.flip(3))
@@ -172,7 +177,7 @@ def _flip(x: Tensor, horizontal: Tensor, vertical: Tensor, transpose: Tensor | N
 
 def _change(x: Tensor, chosen: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply ``function`` to the rows of ``x`` that ``chosen`` (bool, CPU) names, and copy the rest."""
-    rows = chosen.nonzero()[:, 0].to(x.device, non_blocking=x.is_cuda)
+    rows = _beside(x, chosen.nonzero()[:, 0])
     return x.index_copy(0, rows, function(x[rows])) if len(rows) else x
 
 
@@ -191,9 +196,9 @@ def _warp(images: Tensor, masks: Tensor, matrices: Tensor, shifts: Tensor,
     theta = torch.cat([matrices, shifts[:, :, None]], dim=2)
     # The grid is float32 on every device: half precision cannot name all pixels of a large image.
     both = torch.cat([images, masks.to(images.dtype)], dim=1).float()
-    grid = F.affine_grid(theta.to(images.device), list(both.shape), align_corners=True)
+    grid = F.affine_grid(_beside(images, theta), list(both.shape), align_corners=True)
     if moved is not None:
-        grid = grid.add_(moved.to(images.device))
+        grid = grid.add_(_beside(images, moved))
     grid = grid.add_(1).remainder_(4).sub_(2).abs_().neg_().add_(1)
     both = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     channels = images.shape[1]
@@ -232,10 +237,10 @@ def _jitter_colours(images: Tensor, generator: Generator) -> Tensor:
     chosen = (torch.rand(batch, 1, generator=generator) < STANDARD_COLOUR_PROBABILITY).float()
     strength = torch.tensor([BRIGHTNESS, CONTRAST, SATURATION] + 3 * [CHANNEL_GAIN])
     factors = 1 + _uniform((batch, 6), -1, 1, generator) * strength * chosen
-    factors = factors.to(images.device, images.dtype)
+    factors = _beside(images, factors.to(images.dtype))
     brightness, contrast, saturation = factors[:, :3].T[..., None]
     gains = factors[:, 3:, None]
-    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
+    luma = _beside(images, torch.tensor(LUMA, dtype=images.dtype))
     mean_grey = images.mean(dim=(2, 3)) @ luma
     identity = torch.eye(3, device=images.device, dtype=images.dtype)
     saturate = saturation[..., None] * identity + (1 - saturation[..., None]) * luma
@@ -252,8 +257,8 @@ def _blur_some(images: Tensor, generator: Generator) -> Tensor:
     rows = chosen.nonzero()[:, 0]
     if not len(rows):
         return images
-    amount = amount[rows, None, None, None].to(images.device, images.dtype)
-    rows = rows.to(images.device)
+    amount = _beside(images, amount[rows, None, None, None].to(images.dtype))
+    rows = _beside(images, rows)
     sharp = images[rows]
     soft = F.avg_pool2d(sharp, 3, stride=1, padding=1, count_include_pad=False)
     return images.index_copy(0, rows, torch.lerp(sharp, soft, amount))
@@ -268,8 +273,8 @@ def _noise_some(images: Tensor, generator: Generator) -> Tensor:
     if not len(rows):
         return images
     noise = torch.randn(len(rows), *images.shape[1:], generator=generator)
-    noise = (noise * sigma[rows, None, None, None]).to(images.device, images.dtype)
-    return images.index_add(0, rows.to(images.device), noise)
+    noise = _beside(images, (noise * sigma[rows, None, None, None]).to(images.dtype))
+    return images.index_add(0, _beside(images, rows), noise)
 
 
 def _uniform(shape: int | tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:

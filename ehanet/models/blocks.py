@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def conv_bn_relu(channels: int, width: int, kernel: int | tuple[int, int] = 3, *, bias: bool = False,
@@ -29,18 +30,44 @@ def bn_relu_conv(channels: int, width: int, stride: int = 1) -> nn.Sequential:
 
 
 def resize(x: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
-    """Bilinear to the height and width ``size``: x2 on even sizes, and the skip's size on odd ones. Without gradients in the map's own type."""
-    widened = x.device.type == "cuda" and torch.is_autocast_enabled("cuda") and not torch.is_grad_enabled()  # and all that the map is joined to
-    with torch.autocast("cuda", enabled=False) if widened else nullcontext():
-        found = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+    """Bilinear to the height and width ``size``: x2 on even sizes, and the skip's size on odd ones; in the map's own type."""
+    if x.device.type == "cuda" and torch.is_autocast_enabled("cuda") and not torch.compiler.is_compiling():
+        return _Resized.apply(x, tuple(size), align_corners)  # autocast would widen the map, and all that it is joined to
+    found = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
     if found.requires_grad and found.is_contiguous(memory_format=torch.channels_last):
-        found.register_hook(_dense)
+        found.register_hook(dense)
     return found
 
 
-def _dense(gradient: Tensor) -> Tensor:
-    """A concatenation hands back parts of a wider gradient; the resizing's backward, on a CPU, is ten times slower for these than for a copy."""
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient's copy, channels last: of a part of a wider one, as a concatenation hands it back, or of one in another order, which kernels take ten times as long for."""
     return gradient.contiguous(memory_format=torch.channels_last)
+
+
+class _Resized(torch.autograd.Function):
+    """Bilinear resizing of a map (B, C, h, w), with the gradient R^T G K of a gradient G (H x W) for the weights R (H x h) of the rows and K (W x w) of the columns:
+    two matrix products, where PyTorch's kernel for a GPU adds up pixel by pixel."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+        ctx.before, ctx.align_corners = x.shape[2:], align_corners
+        with torch.autocast(x.device.type, enabled=False):
+            return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (batch, channels, height, width), (h, w) = gradient.shape, ctx.before
+        rows, columns = (_linear_weights(*sides, ctx.align_corners, gradient.dtype, gradient.device) for sides in ((h, height), (w, width)))
+        found = rows @ gradient.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+        found = found @ columns.T if channels == 1 else columns @ found.view(batch * h, width, channels)
+        return found.view(batch, h, w, channels).permute(0, 3, 1, 2), None, None
+
+
+@cache  # made in the calls before a GPU's recording, which must not hold them
+def _linear_weights(before: int, after: int, align_corners: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(before, after): how much of each old pixel is in each new one."""
+    return F.interpolate(torch.eye(before, device=device)[None], after, mode="linear", align_corners=align_corners)[0].to(dtype)
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

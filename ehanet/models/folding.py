@@ -1,9 +1,10 @@
-"""Batch norms folded into convolutions: the same function in evaluation mode with half the passes over memory."""
+"""Batch norms folded into convolutions: the same function in evaluation mode with half the passes over memory. And biases that batch norms take away again."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from copy import deepcopy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,44 @@ def _folded(model: nn.Module, copy: nn.Module, images: Tensor) -> nn.Module:
     copy.to(memory_format=torch.channels_last)
     difference = (copy(images).logits.sigmoid() - expected).abs().max().item()
     return copy if difference <= TOLERANCE else model
+
+
+@torch.no_grad()
+def drop_idle_biases(model: nn.Module, images: Tensor) -> None:
+    """Take the bias from each convolution that a batch norm follows in a ``Sequential``, out of its running mean too: the same function, before and after training.
+
+    In training a batch norm subtracts the mean of its batch, and any bias with it. The bias stays in place as zeros, which nothing trains; on a GPU adding it and
+    summing up its gradient are a twelfth of a step.
+
+    Args:
+        model: any network of the suite; it is left in evaluation mode.
+        images: as in :func:`folded`.
+    """
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected, pairs = _run_and_watch(model.eval(), images)
+        in_a_row = {pair for module in model.modules() if isinstance(module, nn.Sequential) for pair in pairwise(module)}  # so that nothing else takes the output
+        pairs = [pair for pair in pairs if pair in in_a_row and type(pair[0]) is nn.Conv2d and pair[0].bias is not None]
+        _raise_biases(pairs, 1)
+        same = not pairs or (model(images).logits.sigmoid() - expected).abs().max() <= TOLERANCE
+        _raise_biases(pairs, -1)
+    if same:  # else a network of the user's own takes a sequence apart
+        for convolution, norm in pairs:
+            norm.running_mean -= convolution.bias
+            convolution.bias.zero_().requires_grad_(False)
+            convolution.__class__ = _WithoutBias
+
+
+def _raise_biases(pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]], by: float) -> None:
+    for convolution, norm in pairs:
+        convolution.bias += by
+        norm.running_mean += by
+
+
+class _WithoutBias(nn.Conv2d):
+    """A convolution whose bias is zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None)
 
 
 def _run_and_watch(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
