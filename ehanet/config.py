@@ -84,9 +84,8 @@ class RunConfig:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             _check_type(name, value, self.__dataclass_fields__[name].type)
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(allowed)}")
+        for name in CHOICES:
+            check_choice(name, getattr(self, name))
         if self.protocol not in ("corrected", "released") and not set(self.protocol.split("+")) <= set(DEFECTS):
             raise ValueError(f"protocol: {self.protocol!r} is none of corrected, released, or of the defects {', '.join(DEFECTS)} joined by '+'")
         for name in POSITIVE:
@@ -141,6 +140,16 @@ class RunConfig:
 
 _TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "dict": (dict,),
           "str | None": (str, type(None))}
+
+
+def check_choice(name: str, value: str) -> None:
+    """Refuse what is none of :data:`CHOICES` for the setting ``name``.
+
+    Raises:
+        ValueError: it is none; the message names the setting and its choices.
+    """
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(CHOICES[name])}")
 
 
 def _check_type(name: str, value, annotation: str) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehanet.checkpoints import load_best, restore_model
-from ehanet.config import CHOICES
+from ehanet.config import check_choice
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
 from ehanet.devices import compute_dtype, device_or_other, forward_pass, narrow_weights
@@ -66,8 +66,7 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
     for name, value in (("size", size), ("batch_size", batch_size)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
             raise ValueError(f"{name}: expected a whole number, at least 1, or None, got {value!r}")
-    if precision not in CHOICES["precision"]:
-        raise ValueError(f"precision: {precision!r} is none of {', '.join(CHOICES['precision'])}")
+    check_choice("precision", precision)
     size = size or getattr(model, "input_size", None)
     network = _Network(model, flips, precision)
     batch_size = batch_size or images_at_once(network.device)

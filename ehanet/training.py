@@ -17,7 +17,6 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -31,9 +30,10 @@ from ehanet.data.edges import edge_labels, released_edge_labels
 from ehanet.data.joint import balanced_draw
 from ehanet.data.splits import check_same_images, content_and_split
 from ehanet.devices import compute_dtype, describe_device, find_device, forward_pass, keep_memory, on_device, out_of_memory, peak_memory, place, take
-from ehanet.files import sweep, write_atomically, write_json
+from ehanet.files import sweep, write_json
 from ehanet.fingerprint import digest
 from ehanet.graphs import recorded
+from ehanet.history import HISTORY, write_history
 from ehanet.metrics.regions import dice_per_image
 from ehanet.models import build_loss, build_model
 from ehanet.models.flips import mean_prediction
@@ -44,7 +44,6 @@ from ehanet.records import read_record, write_record
 from ehanet.transfer import Teacher, Transfer
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
-HISTORY = ["epoch", "steps", "train_loss", "val_loss", "val_dice", "learning_rate", "seconds"]
 
 
 def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True) -> dict:
@@ -185,7 +184,7 @@ class Trainer:
             self.best = {"score": score, "epoch": self.epoch, "val_dice": val_dice, "val_loss": val_loss}
             states[self.run_dir / "best.pt"] = self._state(optimizer=False)
         self.save(states | {self.run_dir / "last.pt": self._state(optimizer=True)})
-        self._log(row)
+        write_history(self.run_dir, self.history)
         return row
 
     def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -281,19 +280,10 @@ class Trainer:
             state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history}
         return state
 
-    def _log(self, row: dict) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # costs a second to import: not before it is needed
-
-        frame = pd.DataFrame(self.history, columns=HISTORY)
-        write_atomically(self.run_dir / "history.csv", lambda path: frame.to_csv(path, index=False))
-        with SummaryWriter(self.run_dir / "tensorboard", purge_step=self.epoch) as board:
-            for name in HISTORY[2:]:
-                board.add_scalar(name, row[name], self.epoch)
-
     def finish(self, started: float) -> dict:
         """Write record.json, the sign that the run is complete."""
         self.save.wait()
-        self._log(self.history[-1])
+        write_history(self.run_dir, self.history)
         encoder = self.transfer.describe_encoder(self.frozen)
         notes = list(self.dataset.manifest.get("warnings", []))
         if self.encoder is not None and self.transfer.initialisation.startswith("random"):

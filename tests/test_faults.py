@@ -24,8 +24,9 @@ from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 from ehanet.evaluation import evaluate_runs
 from ehanet.files import write_atomically
+from ehanet.history import HISTORY
 from ehanet.steps import run_step
-from ehanet.training import HISTORY, fit
+from ehanet.training import fit
 from workflow.paper import _Lock
 
 ROOT = Path(__file__).parents[1]

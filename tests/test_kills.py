@@ -19,8 +19,8 @@ from test_workflow_steps import write_notebook
 from ehanet.checkpoints import load_checkpoint
 from ehanet.data.cache import read_entry
 from ehanet.files import file_sha256
+from ehanet.history import HISTORY
 from ehanet.records import read_record
-from ehanet.training import HISTORY
 
 ROOT = Path(__file__).parents[1]
 NURSERY = """

@@ -15,7 +15,7 @@ from ehanet.metrics.regions import dice_per_image
 from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
-from ehanet.reporting import comparison, cost_report, data_sheet, side_by_side, training_curve, training_overview
+from ehanet.reporting import comparison, cost_report, curves, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
 from ehanet.reporting.overlays import CELL, DARK, THINNEST, _thinner, brightened, display_note
 from ehanet.reporting.pictures import PALETTE, choose_by_dice
@@ -244,6 +244,22 @@ def test_training_curve_of_one_run(made, tmp_path):
     with pytest.raises(ValueError, match="broken.csv is no training history"):
         training_curve(tmp_path / "broken.csv", tmp_path / "no")
     assert not list(tmp_path.glob("no*"))
+
+
+def test_training_figures_mark_the_epoch_kept_not_the_best_dice(tmp_path, monkeypatch):
+    """The released protocol keeps the epoch of the smallest validation loss."""
+    reports = make_reports(tmp_path, make_dataset(), {"ehanet": 0.1})
+    history = reports / "runs/phantom-polyp/ehanet/seed0/history.csv"
+    pd.DataFrame({"epoch": [1, 2, 3], "train_loss": 1.0, "val_loss": [3.0, 1.0, 2.0], "val_dice": [0.5, 0.6, 0.7]}).to_csv(history, index=False)
+    record = json.loads(history.with_name("record.json").read_text())
+    drawn = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, *_: drawn.append([text.get_text() for text in figure.findobj(plt.Text)]))
+    for epoch, dice in ((2, "0.600"), (1, "0.500")):
+        monkeypatch.setattr(curves, "read_record", lambda path, best={"epoch": epoch}: {**record, "best": best})  # the record's seal would show the change
+        training_curve(history, tmp_path / "curve.png")
+        assert f"Validation Dice: {dice} in the epoch kept, {epoch}" in drawn[-1]
+        training_overview(reports, "phantom-polyp")
+        assert dice in drawn[-1] and "0.700" not in drawn[-1]
 
 
 def test_a_large_picture_gets_a_palette_and_keeps_its_record(tmp_path):

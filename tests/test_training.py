@@ -17,9 +17,10 @@ from ehanet import load_run
 from ehanet.checkpoints import load_checkpoint
 from ehanet.config import DEFECTS, RunConfig
 from ehanet.data import load_dataset
+from ehanet.history import HISTORY
 from ehanet.models.registry import _METHODS, register
 from ehanet.recipe import batches, learning_rate_factor
-from ehanet.training import HISTORY, Trainer, fit
+from ehanet.training import Trainer, fit
 
 
 @pytest.fixture(scope="module")

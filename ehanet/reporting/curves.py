@@ -37,7 +37,7 @@ def training_curve(history: str | Path, out: str | Path, title: str = "", mark: 
     mark = mark or (mark_of_manifest(known["data"]) if "data" in known else None)
     record = make_record(out, "figure", MODULES, mark=mark, inputs=[known["id"]] if known else [], history_sha256=file_sha256(history))
     with figure_style():
-        save_figure(_draw_one(frame, title or _name(known), mark), out, record, title or "Training curve")
+        save_figure(_draw_one(frame, _kept(frame, known), title or _name(known), mark), out, record, title or "Training curve")
     return out.with_suffix(".png")
 
 
@@ -47,12 +47,13 @@ def training_overview(reports: str | Path, dataset: str) -> Path | None:
     Reads ``reports``/runs/<dataset>/<label>/seed<k>/{history.csv, record.json}; None where there is no finished run.
     """
     reports = Path(reports)
-    runs: dict[str, list[pd.DataFrame]] = {}
+    runs: dict[str, list[tuple[pd.DataFrame, int]]] = {}
     records, hashes = [], []
     for path in sorted((reports / "runs" / dataset).glob("*/seed*/history.csv")):
         if path.with_name("record.json").is_file():
             records.append(read_record(path.with_name("record.json")))
-            runs.setdefault(path.parent.parent.name, []).append(read_history(path))
+            frame = read_history(path)
+            runs.setdefault(path.parent.parent.name, []).append((frame, _kept(frame, records[-1])))
             hashes.append(file_sha256(path))
     if not runs:
         return None
@@ -76,12 +77,18 @@ def read_history(path: Path) -> pd.DataFrame:
     return frame
 
 
+def _kept(frame: pd.DataFrame, record: dict) -> int:
+    """Row of the epoch whose checkpoint the run keeps: the released protocol chooses it by the loss; without a record that of the best Dice."""
+    rows = np.flatnonzero(frame["epoch"] == (record.get("best") or {}).get("epoch"))
+    return int(rows[0]) if len(rows) else int(frame["val_dice"].to_numpy().argmax())
+
+
 def _name(record: dict) -> str:
     config = record.get("config")
     return f"{look(config['label'], config['method']).title} on {dataset_title(config['dataset'])}, seed {config['seed']}" if config else ""
 
 
-def _draw_one(frame: pd.DataFrame, title: str, mark: str | None) -> Figure:
+def _draw_one(frame: pd.DataFrame, kept: int, title: str, mark: str | None) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.5), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.89), w_pad=0.08)
     dots = {"marker": "o", "markersize": 3} if len(frame) <= 12 else {}
@@ -90,11 +97,10 @@ def _draw_one(frame: pd.DataFrame, title: str, mark: str | None) -> Figure:
     left.set_title("Loss")
     left.set_ylabel("loss")
     left.legend()
-    best = int(frame["val_dice"].to_numpy().argmax())
-    epoch, dice = frame["epoch"].iloc[best], frame["val_dice"].iloc[best]
+    epoch, dice = frame["epoch"].iloc[kept], frame["val_dice"].iloc[kept]
     right.plot(frame["epoch"], frame["val_dice"], color=VERMILLION, **dots)
     right.plot(epoch, dice, "o", markersize=7, markerfacecolor="none", markeredgecolor=INK)
-    right.set_title(f"Validation Dice: best {dice:.3f} in epoch {epoch}")
+    right.set_title(f"Validation Dice: {dice:.3f} in the epoch kept, {epoch}")
     right.set_ylabel("mean Dice")
     right.set_ylim(0, 1)
     for axis in (left, right):
@@ -106,8 +112,9 @@ def _draw_one(frame: pd.DataFrame, title: str, mark: str | None) -> Figure:
     return figure
 
 
-def _draw_overview(runs: dict[str, list[pd.DataFrame]], methods: dict[str, str], title: str, mark: str) -> Figure:
-    labels = sorted(runs, key=lambda label: (methods.get(label) != "ehanet", label != "ehanet", -max(frame["val_dice"].max() for frame in runs[label])))
+def _draw_overview(runs: dict[str, list[tuple[pd.DataFrame, int]]], methods: dict[str, str], title: str, mark: str) -> Figure:
+    dice = {label: [frame["val_dice"].iloc[kept] for frame, kept in found] for label, found in runs.items()}
+    labels = sorted(runs, key=lambda label: (methods.get(label) != "ehanet", label != "ehanet", -max(dice[label])))
     wide = panels_across(len(labels))
     high = -(-len(labels) // wide)
     height = 0.55 + 1.45 * high
@@ -117,24 +124,23 @@ def _draw_overview(runs: dict[str, list[pd.DataFrame]], methods: dict[str, str],
     for axis, label in zip(axes.flat, labels):
         style = styles[label]
         for other in labels:
-            for frame in runs[other] if other != label else []:
+            for frame, _ in runs[other] if other != label else []:
                 axis.plot(frame["epoch"], frame["val_dice"], color=FAINT, linewidth=0.7, zorder=1)
-        for frame in runs[label]:
+        for frame, kept in runs[label]:
             axis.plot(frame["epoch"], frame["val_dice"], color=style.colour, zorder=3)
-            best = frame["val_dice"].to_numpy().argmax()
-            axis.plot(frame["epoch"].iloc[best], frame["val_dice"].iloc[best], marker=style.marker, color=style.colour, markersize=6 * style.scale, markeredgecolor="white", zorder=4)
+            axis.plot(frame["epoch"].iloc[kept], frame["val_dice"].iloc[kept], marker=style.marker, color=style.colour, markersize=6 * style.scale, markeredgecolor="white", zorder=4)
         axis.set_title(style.title, fontsize=6.8)
-        axis.text(0.97, 0.06, f"{np.mean([frame['val_dice'].max() for frame in runs[label]]):.3f}", transform=axis.transAxes, ha="right", fontsize=7.5)
+        axis.text(0.97, 0.06, f"{np.mean(dice[label]):.3f}", transform=axis.transAxes, ha="right", fontsize=7.5)
     for axis in axes.flat[len(labels):]:
         axis.set_visible(False)
     for column in range(wide):  # the lowest panel of each column carries the epochs
         lowest = [axis for axis in axes[:, column] if axis.get_visible()][-1]
         lowest.set_xlabel("epoch")
         lowest.tick_params(labelbottom=True)
-    least = min(frame["val_dice"].max() for frames in runs.values() for frame in frames)
+    least = min(map(min, dice.values()))
     axes[0, 0].set_ylim(0.5 if least > 0.75 else 0, 1)
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supylabel("validation Dice", fontsize=8)
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker and number: the best epoch", ha="left", va="top", fontsize=7.5, color=MUTED)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker and number: the epoch kept", ha="left", va="top", fontsize=7.5, color=MUTED)
     stamp(figure, mark)
     return figure
