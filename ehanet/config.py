@@ -143,7 +143,7 @@ _TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), 
 
 
 def check_choice(name: str, value: str) -> None:
-    """Refuse what is none of :data:`CHOICES` for the setting ``name``.
+    """Refuse a ``value`` that is none of :data:`CHOICES` for the setting ``name``.
 
     Raises:
         ValueError: it is none; the message names the setting and its choices.
