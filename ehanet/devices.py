@@ -58,6 +58,8 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     for module in model.modules():
         if isinstance(module, nn.SiLU):
             module.inplace = False  # its gradient needs its input: in place, that is copied first
+        if hasattr(module, "fused_attn") and device.type == "cpu":
+            module.fused_attn = dtype != torch.bfloat16  # of timm: in bfloat16 PyTorch's one operator takes longer than its parts, benchmarks/README.md
     return model
 
 
@@ -75,12 +77,11 @@ def narrow_weights(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that a training step frees for the next one, and take it in large pages.
+    """Let this process keep the memory that a training step frees for the next one.
 
     By default glibc gives large tensors back to the system at once, and a step of EHANet at 256 px spends a fifth of its time on a million page
-    faults. Call it before the first tensor is made; it changes no number, and does nothing under another C library.
+    faults. Call it before the first large tensor is made; it changes no number, and does nothing under another C library.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it with its first tensor
     if platform.libc_ver()[0] == "glibc":
         options = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**28)}  # of mallopt(3), from malloc.h
         library = ctypes.CDLL(None)

@@ -42,6 +42,28 @@ def test_a_layer_padded_by_more_rows_than_its_image_has_computes_in_full_precisi
     assert list(model.state_dict()) == ["0.weight", "0.bias"]
 
 
+@pytest.mark.parametrize("multiplier, bias, of_images", [(1, False, True), (2, True, True), (1, True, False)])
+def test_gradients_of_a_strided_depthwise_layer_in_bfloat16(multiplier, bias, of_images):
+    layer = nn.Conv2d(16, 16 * multiplier, 3, stride=2, padding=1, groups=16, bias=bias).to(memory_format=torch.channels_last)
+    images = channels_last(2, 16, 9, 8).requires_grad_(of_images)
+    asked = [*layer.parameters(), *[images] * of_images]
+    plain = layer(images)
+    upstream = torch.randn_like(plain)
+    expected = torch.autograd.grad(plain, asked, upstream)
+    model = place(nn.Sequential(layer), CPU, torch.bfloat16)
+    found = forward_pass(model, images, torch.bfloat16)
+    assert found.dtype == torch.bfloat16 and ("_WideInputGradient" in type(found.grad_fn).__name__) == of_images
+    for gradient, exact in zip(torch.autograd.grad(found, asked, upstream.to(found.dtype)), expected, strict=True):
+        torch.testing.assert_close(gradient, exact, rtol=0.02, atol=0.02 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_is_taken_apart_in_bfloat16_alone(dtype):
+    model = place(build_model("ehanet"), CPU, dtype)
+    fused = {module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")}
+    assert fused == {dtype == torch.float32}
+
+
 @pytest.fixture
 def no_avx512(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
