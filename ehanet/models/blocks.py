@@ -33,15 +33,15 @@ def resize(x: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
     """Bilinear to the height and width ``size``: x2 on even sizes, and the skip's size on odd ones; in the map's own type."""
     if x.device.type == "cuda" and torch.is_autocast_enabled("cuda") and not torch.compiler.is_compiling():
         return _Resized.apply(x, tuple(size), align_corners)  # autocast would widen the map, and all that it is joined to
-    found = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
-    if found.requires_grad and found.is_contiguous(memory_format=torch.channels_last):
-        found.register_hook(dense)
-    return found
+    return with_dense_gradient(F.interpolate(x, size, mode="bilinear", align_corners=align_corners))
 
 
-def dense(gradient: Tensor) -> Tensor:
-    """A gradient's copy, channels last: of a part of a wider one, as a concatenation hands it back, or of one in another order, which kernels take ten times as long for."""
-    return gradient.contiguous(memory_format=torch.channels_last)
+def with_dense_gradient(x: Tensor) -> Tensor:
+    """``x`` (B, C, H, W), whose gradient its backward pass will get channels last where it lies so itself: kernels take ten times as long for a part of a wider
+    gradient, as a concatenation hands it back, and for another order."""
+    if x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return x
 
 
 class _Resized(torch.autograd.Function):

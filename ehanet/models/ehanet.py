@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ehanet.losses import EHANetLoss
-from ehanet.models.blocks import conv_bn_relu, dense, level_adapters, resize
+from ehanet.models.blocks import conv_bn_relu, level_adapters, resize, with_dense_gradient
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.pretrained import Pretrained
@@ -182,9 +182,7 @@ class IEM(nn.Module):
     def forward(self, f1: Tensor, f2: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """f1 (B, 32, h, w), f2 (B, 64, h/2, w/2) -> edge logits (B, 2, H, W), edge feature (B, 32, H, W)."""
         x = torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
-        edge_logits = self.edge_head(resize(self.edge_reduce(x), size))
-        if edge_logits.requires_grad:
-            edge_logits.register_hook(dense)  # the batch norm of two channels in another order has two blocks of a GPU work alone
+        edge_logits = with_dense_gradient(self.edge_head(resize(self.edge_reduce(x), size)))
         return edge_logits, self.feature_head(resize(self.feature_reduce(x), size))
 
 
