@@ -23,7 +23,7 @@ from ehanet.models.pretrained import FILE_NAME, read_about, save_weights
 from ehanet.records import read_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.tables import Score
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, in_words
 from ehanet.reporting.writers import format_score
 
 CHECKPOINT = "ehanet-universal.safetensors"
@@ -174,6 +174,7 @@ def _recipe(record: dict) -> dict[str, str]:
         "Optimizer": f"{config['optimizer']}, learning rate {config['learning_rate']:g} ({config['schedule']}), weight decay {config['weight_decay']:g}",
         "Length": f"{config['epochs']} epochs, {record.get('steps', '?')} steps of {config['batch_size']} images",
         "Augmentation": config["augmentation"],
+        **({"Loss": f"as released, but {in_words(options)}"} if (options := config.get("loss_options")) else {}),
         **({"Starts from": f"all weights of {Path(config['initial_weights']).name}"} if config.get("initial_weights") else {}),
         **({"Learned from": f"the masks and the probabilities of {Path(config['teacher']).name}"} if config.get("teacher") else {}),
         **({"Moving average of weights": f"{config['ema']:g}"} if config.get("ema") else {}),

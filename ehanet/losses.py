@@ -145,14 +145,16 @@ def _scattered(ordered: Tensor, order: Tensor) -> Tensor:
     return torch.empty_like(ordered).scatter_(0, order, ordered)
 
 
-def dice_bce(logits: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
-    """0.5 BCE(logits, y) + 0.5 (1 - (2 sum(p y) + 1) / (sum p + sum y + 1)), p = sigmoid(logits).
+def dice_bce(logits: Tensor, mask: Tensor, per_image: bool = False, smooth: float | None = None) -> Tensor:
+    """0.5 BCE(logits, y) + 0.5 (1 - (2 sum(p y) + e) / (sum p + sum y + e)), p = sigmoid(logits).
 
     Args:
         logits: (B, 1, H, W).
         mask: (B, 1, H, W), 0 or 1.
         per_image: the Dice part of each image, then their mean, so that a small object weighs as much as a large one, as in the
             score. Else its sums go over the whole batch, as released.
+        smooth: e as a fraction of the pixels summed over; None: one pixel, as released. With ``per_image`` an image without an object
+            pulls its probabilities down with a force of 1 / e once their sum is below e, and hardly before: with one pixel, hardly ever.
 
     Raises:
         ValueError: different shapes.
@@ -160,13 +162,14 @@ def dice_bce(logits: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     if logits.shape != mask.shape:
         raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
     mask = mask.to(logits.dtype)
-    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask, per_image)
+    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask, per_image, smooth)
 
 
-def _dice_loss(probability: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
-    """1 - (2 sum(p y) + 1) / (sum p + sum y + 1), sums over the whole batch, or over each image and then the mean."""
+def _dice_loss(probability: Tensor, mask: Tensor, per_image: bool = False, smooth: float | None = None) -> Tensor:
+    """1 - (2 sum(p y) + e) / (sum p + sum y + e), sums over the whole batch, or over each image and then the mean; e: see ``dice_bce``."""
     over = (1, 2, 3) if per_image else (0, 1, 2, 3)
-    return (1 - (2 * (probability * mask).sum(over) + 1) / (probability.sum(over) + mask.sum(over) + 1)).mean()
+    e = 1 if smooth is None else smooth * (mask[0] if per_image else mask).numel()
+    return (1 - (2 * (probability * mask).sum(over) + e) / (probability.sum(over) + mask.sum(over) + e)).mean()
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -229,17 +232,22 @@ class EHANetLoss:
     Args:
         edge_loss: "lovasz" as released; "bce" or "dice" for the ablation.
         deep_supervision: False scores the final logit alone, so the side heads learn nothing.
-        per_image: see ``dice_bce``; of the region terms.
+        per_image, smooth: see ``dice_bce``; of the region terms.
+
+    Raises:
+        ValueError: an unknown ``edge_loss``, or ``smooth`` not above 0.
     """
 
-    def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True, per_image: bool = False):
+    def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True, per_image: bool = False, smooth: float | None = None):
         if edge_loss not in EDGE_LOSSES:
             raise ValueError(f"edge_loss: {edge_loss!r} is none of {', '.join(EDGE_LOSSES)}")
-        self.edge_loss, self.deep_supervision, self.per_image = EDGE_LOSSES[edge_loss], deep_supervision, per_image
+        if smooth is not None and not 0 < smooth < 1:
+            raise ValueError(f"smooth: {smooth} is no fraction of an image's pixels; give a number above 0 and below 1, 0.002 for instance")
+        self.edge_loss, self.deep_supervision, self.per_image, self.smooth = EDGE_LOSSES[edge_loss], deep_supervision, per_image, smooth
 
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
         sides = output.sides if self.deep_supervision else []
-        regions = [dice_bce(_full_precision(logits), mask, self.per_image) for logits in (*sides, output.logits)]
+        regions = [dice_bce(_full_precision(logits), mask, self.per_image, self.smooth) for logits in (*sides, output.logits)]
         total = torch.stack(regions).sum()
         if output.edge_logits is None:
             return LossTerms(total, None, regions)

@@ -142,6 +142,34 @@ def test_dice_per_image_weighs_a_small_object_like_a_large_one():
     assert dice_bce(logits[:1], mask[:1], per_image=True) == dice_bce(logits[:1], mask[:1])
 
 
+def test_smooth_is_a_fraction_of_the_pixels_summed_over():
+    logits, mask = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 1, 0, 0, 0, 0, 0, 0]).view(2, 1, 2, 2)
+    # p = 0.5 everywhere; e = 0.25 * 4 = 1 pixel of an image, 0.25 * 8 = 2 of the batch
+    by_hand = {True: ((1 - (2 * 1 + 1) / (2 + 2 + 1)) + (1 - 1 / (2 + 0 + 1))) / 2, False: 1 - (2 * 1 + 2) / (4 + 2 + 2)}
+    for per_image, expected in by_hand.items():
+        assert dice_bce(logits, mask, per_image, smooth=0.25).item() == pytest.approx(0.5 * np.log(2) + 0.5 * expected)
+
+
+def test_a_larger_smooth_lets_an_empty_image_pull_its_probabilities_down():
+    """One image of 64 x 64 without an object, its probabilities small and of sum 20: one pixel pulls with 1/21^2, a fraction of 0.01, 41 pixels, harder."""
+    pulls = []
+    for smooth in (None, 0.01):
+        logits = torch.full((1, 1, 64, 64), np.log(20 / 4096 / (1 - 20 / 4096)), dtype=torch.float64, requires_grad=True)
+        e = 1 if smooth is None else smooth * 4096
+        dice_bce(logits, torch.zeros_like(logits), per_image=True, smooth=smooth).backward()
+        probability = 20 / 4096
+        slope = probability * (1 - probability)
+        assert logits.grad[0, 0, 0, 0].item() == pytest.approx(0.5 * probability / 4096 + 0.5 * slope * e / (20 + e) ** 2)
+        pulls.append(logits.grad.sum().item())
+    assert pulls[1] > 3 * pulls[0]
+
+
+@pytest.mark.parametrize("smooth", [0, -0.1, 1, 2])
+def test_smooth_must_be_a_fraction(smooth):
+    with pytest.raises(ValueError, match=f"^smooth: {smooth} is no fraction of an image's pixels; give a number above 0"):
+        EHANetLoss(smooth=smooth)
+
+
 def output(dtype=torch.float32, edge=True):
     torch.manual_seed(0)
     maps = [torch.randn(2, 1, 8, 8).to(dtype) for _ in range(5)]
@@ -159,10 +187,10 @@ def test_ehanet_loss_adds_edge_and_five_regions_with_weight_one():
     assert loss.total.item() == pytest.approx(loss.edge.item() + sum(x.item() for x in loss.regions), abs=1e-5)
 
 
-def test_per_image_reaches_the_region_terms_alone():
+def test_per_image_and_smooth_reach_the_region_terms_alone():
     mask, out = (torch.arange(128).view(2, 1, 8, 8) < 70).float(), output()
-    loss, pooled = EHANetLoss(per_image=True)(out, mask, mask), EHANetLoss()(out, mask, mask)
-    assert torch.stack(loss.regions).tolist() == [dice_bce(z, mask, per_image=True).item() for z in (*out.sides, out.logits)] != torch.stack(pooled.regions).tolist()
+    loss, pooled = EHANetLoss(per_image=True, smooth=0.1)(out, mask, mask), EHANetLoss()(out, mask, mask)
+    assert torch.stack(loss.regions).tolist() == [dice_bce(z, mask, per_image=True, smooth=0.1).item() for z in (*out.sides, out.logits)] != torch.stack(pooled.regions).tolist()
     assert loss.edge == pooled.edge
 
 

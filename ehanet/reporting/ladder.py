@@ -17,7 +17,7 @@ from ehanet.reporting.results import NEVER_FOUND, Result, mark_of, read_results
 from ehanet.reporting.style import BLUE, INK, MUTED, VERMILLION, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import compare_tracks
-from ehanet.reporting.wording import WORDS, dataset_title
+from ehanet.reporting.wording import WORDS, dataset_title, in_words
 
 MODULES = ["ehanet.reporting.ladder"]
 FREE = ("label", "seed", "device", "dataset", "plugin")  # settings that are no part of a recipe
@@ -93,17 +93,7 @@ def judge(validation: list[float], before: list[float]) -> str:
 def changes(config: dict, before: dict) -> list[str]:
     """What a recipe has changed, in words: ["epochs 40 (20)"]; settings that an older record lacks have their default value."""
     mine, theirs = (RunConfig.from_dict(values).to_dict() for values in (config, before))
-    return [f"{WORDS.get(key, key)} {_short(mine[key])} ({_short(theirs[key])})" for key in mine if key not in FREE and mine[key] != theirs[key]]
-
-
-def _short(value) -> str:
-    if value is None or value == {}:
-        return "nothing"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
-    return f"{value:g}" if isinstance(value, float) else Path(str(value)).name
+    return [f"{WORDS.get(key, key)} {in_words(mine[key])} ({in_words(theirs[key])})" for key in mine if key not in FREE and mine[key] != theirs[key]]
 
 
 def _validation(reports: Path, dataset: str, row: Result, seed: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from ehanet.reporting.results import TRAINED, Result
 from ehanet.reporting.style import look
@@ -22,6 +23,17 @@ FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_de
 def dataset_title(name: str) -> str:
     """A data set's name as people write it."""
     return TITLES.get(name, name)
+
+
+def in_words(value) -> str:
+    """A setting's value as people read it: "yes", "edge_loss bce, per_image yes", a file without its folder."""
+    if value is None or value == {}:
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(item)}" for key, item in value.items())
+    return f"{value:g}" if isinstance(value, float) else Path(str(value)).name
 
 
 def common(values: list) -> object | None:
