@@ -167,6 +167,17 @@ def test_a_run_is_published_with_a_card_whose_numbers_are_those_of_the_csv(finis
     assert str(tmp_path) not in card and "None" not in card and "{{" not in card
 
 
+def test_the_card_tells_a_loss_of_its_own_and_no_other(tmp_path):
+    cards = []
+    for label, options in (("released", {}), ("own", {"edge_loss": "bce", "per_image": True, "smooth": 0.01})):
+        reports = make_reports(tmp_path / label, make_dataset("kvasir-seg"), {"ehanet": 0.2}, loss_options=options)
+        run = reports / "runs/kvasir-seg/ehanet/seed0"
+        save_checkpoint(run / "best.pt", {"model": EHANet(KERAS).state_dict(), "config": RunConfig(dataset="kvasir-seg", size=64).to_dict(), "encoder": KERAS})
+        publish_run(run, tmp_path / f"{label}.safetensors", [reports / "scores/kvasir-seg/ehanet__seed0.csv"])
+        cards.append((tmp_path / f"{label}.md").read_text())
+    assert "- Loss:" not in cards[0] and "- Loss: as released, but edge_loss bce, per_image yes, smooth 0.01\n" in cards[1]
+
+
 def test_the_card_tells_objects_from_empty_images():
     frame = pd.DataFrame({"image": ["a", "b", "c", "d"], "dice": [0.2, 0.4, 1.0, 0.0], "gt_empty": [False, False, True, True], "pred_empty": [False, True, True, False]})
     lines = "\n".join(_failures({"name": "lgg"}, frame))

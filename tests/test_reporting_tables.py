@@ -124,6 +124,12 @@ def test_unequal_terms_and_warnings_are_said(tmp_path):
     assert next(column for column in table.columns if column.key == "epochs").shown  # differs, so it stands in the table
 
 
+def test_a_loss_that_is_not_the_released_one_is_said(tmp_path):
+    reports = write_scores(tmp_path, DICE, ehanet={"loss_options": {"edge_loss": "bce", "per_image": True}})
+    assert "Loss not as released: EHANet (edge_loss bce, per_image yes)." in comparison(reports, "kvasir-seg")["comparison_kvasir-seg"].notes
+    assert not any("Loss" in note for note in comparison(write_scores(tmp_path / "released", DICE), "kvasir-seg")["comparison_kvasir-seg"].notes)
+
+
 def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):
     reports = write_scores(tmp_path, DICE, lanet={"teacher": "weights/a.safetensors"}, encoders={"lanet": "teacher a.safetensors, random, trained"})
     table = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"]

@@ -62,6 +62,8 @@ def setting_notes(rows: list[Result]) -> list[str]:
             others = [f"{look(row.label, row.method).title} {value}" for row, value in zip(rows, values) if str(value) != usual]
             notes.append(f"Not on equal terms in {WORDS.get(key, key)}: {usual}, but {', '.join(others)}.")
     notes += _encoder_notes(rows) + deviations(rows)
+    if losses := [f"{row.title} ({in_words(options)})" for row in rows if (options := row.config.get("loss_options"))]:
+        notes.append(f"Loss not as released: {'; '.join(losses)}.")
     away = [f"{WORDS.get(key, key)} {mine} ({theirs})" for key, theirs in RECIPE.items()
             if (mine := common([row.config.get(key) for row in rows])) is not None and mine != theirs]
     if len({len(row.seeds) for row in rows}) == 1 and len(rows[0].seeds) < 3:
