@@ -1,5 +1,6 @@
 """Stored probability maps: small, exact about the decision, refused when damaged; runs that a report holds are kept."""
 
+import hashlib
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from ehanet.data import load_dataset
 from ehanet.evaluation import evaluate_runs
 from ehanet.predictions import Predictions, are_kept, predictions_path, read_predictions, write_predictions
 from ehanet.profiles import load_profile
+from ehanet.records import read_record, record_id
 from workflow.paper import paper
 from workflow.plan import make_plan
 
@@ -165,3 +167,30 @@ def test_a_kept_run_needs_no_weights_file(checkout, capsys):
     assert paper(profile, None, 1, only_plan=True, keep=True) == 0
     told = capsys.readouterr().out
     assert "gone.safetensors" not in told and "train/phantom-polyp/unet/seed0" in told and "train/phantom-polyp/ehanet" not in told
+
+
+def test_new_runs_beside_kept_ones_begin_with_the_same_file(checkout, capsys):
+    data = load_dataset("phantom-polyp", size=32)
+    (checkout / "start.safetensors").write_bytes(b"now")
+    make_reports(checkout / "reports", data, {"ehanet": 0.1}, initial_weights="start.safetensors")
+    (checkout / "reports/reports").rename(checkout / "reports/own")
+    path = next((checkout / "reports/own/runs").rglob("record.json"))
+    record = read_record(path)
+    settings = {key: value for key, value in record["config"].items() if key not in ("method", "label", "dataset", "seed")}
+
+    def plan(*seeds: int) -> int:
+        (checkout / "own.yaml").write_text(json.dumps({"datasets": [data.name], "methods": ["ehanet"], "seeds": seeds, **settings}))
+        return paper(load_profile("own", folder=checkout), None, 1, only_plan=True, keep=True)
+
+    for content, refused in ((b"then", True), (b"now", False)):
+        sha256 = hashlib.sha256(content).hexdigest()
+        changed = {key: value for key, value in record.items() if key != "id"} | {"initial_weights_sha256": sha256}
+        path.write_text(json.dumps(changed | {"id": record_id(changed)}))
+        assert plan(0) == 0  # nothing new is trained
+        assert "train/" not in capsys.readouterr().out
+        if refused:
+            with pytest.raises(ValueError, match=f"^start.safetensors: the kept runs had another file of this name .SHA-256 {sha256[:8]} in reports/own/runs/phantom-polyp/ehanet/seed0"):
+                plan(0, 1)
+        else:
+            assert plan(0, 1) == 0
+        assert "train/phantom-polyp/ehanet/seed1" in capsys.readouterr().out

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehanet.config import RunConfig
 from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import CATALOGUE, parts_of
 from ehanet.data.download import download_dataset, missing_archives
@@ -24,8 +25,9 @@ from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow import preflight
 from workflow.gpus import SHARE, find_gpus, gpu_share
+from workflow.kept import check_same_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
-from workflow.plan import Step, is_kept, make_plan, to_run, write_plan
+from workflow.plan import Step, make_plan, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,7 +123,10 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
             print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
             return 0
         _explain(profile, steps, reasons, cores)
-        preflight.check([steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"])
+        trainings = [steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"]
+        if keep:
+            check_same_weights(profile, reports, [RunConfig.from_dict(config) for config in trainings])
+        preflight.check(trainings)
         if only_plan:
             return 0
         _forget_removed(profile, steps)

@@ -17,11 +17,10 @@ from ehanet.data.sources import describe, locate, own_path, split_folder
 from ehanet.files import write_atomically
 from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
-from ehanet.predictions import are_kept, predictions_path
 from ehanet.profiles import Profile, dataset_key, is_phantom
-from ehanet.records import read_record
 from ehanet.steps import check_parameters, known_parameters
 from workflow import kinds
+from workflow.kept import is_kept
 
 PAGE = "ehanet.reporting.__main__"  # makes index.html
 SHIPPED = "universal"  # the profile whose checkpoint is the shipped one; any other, an override of it included, publishes below its report
@@ -121,16 +120,6 @@ def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) ->
     if own.get("methods"):
         parameters["methods"] = list(dict.fromkeys([*own["methods"], *plugged]))
     return parameters
-
-
-def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
-    """Whether the report holds a finished run of these settings with all its predictions."""
-    try:
-        record = read_record(Path(reports, "runs", dataset, run.label, f"seed{run.seed}", "record.json"))
-        same = not run.differences(RunConfig.from_dict(record["config"]))
-    except (OSError, ValueError, KeyError):
-        return False
-    return same and are_kept(predictions_path(reports, dataset, run.label, run.seed))
 
 
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores: int = 1) -> None:

@@ -1,0 +1,44 @@
+"""The finished runs that a report holds, which ``make paper KEEP=1`` does not train again, whatever code made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
+from ehanet.data.sources import describe
+from ehanet.predictions import are_kept, predictions_path
+from ehanet.profiles import Profile, dataset_key
+from ehanet.records import read_record
+
+
+def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
+    """Whether the report holds a finished run of these settings with all its predictions."""
+    try:
+        record = read_record(_record(reports, dataset, run))
+        same = not run.differences(RunConfig.from_dict(record["config"]))
+    except (OSError, ValueError, KeyError):
+        return False
+    return same and are_kept(predictions_path(reports, dataset, run.label, run.seed))
+
+
+def check_same_weights(profile: Profile, reports: str, new: list[RunConfig]) -> None:
+    """Whether the runs to train would begin with, or learn from, the same weights files as the kept ones of the same settings did.
+
+    Raises:
+        ValueError: a file of that name was another one then; their rows would not compare.
+    """
+    wanted = {(setting, file): find_weights(file, profile.weights) for run in new for setting in WEIGHT_FILES if (file := getattr(run, setting))}
+    for run in profile.runs if wanted else ():
+        key = dataset_key(run.dataset)
+        if not is_kept(reports, key, run):
+            continue
+        record = read_record(_record(reports, key, run))
+        for setting in WEIGHT_FILES:
+            path, before = wanted.get((setting, getattr(run, setting))), record.get(f"{setting}_sha256")
+            if path and before and before != (now := describe(path, None)["sha256"]):
+                raise ValueError(f"{path}: the kept runs had another file of this name (SHA-256 {before[:8]} in {_record(reports, key, run)}, {now[:8]} now), so new ones would not "
+                                 "compare with them. Put that file in its place, or train all runs anew without KEEP=1")
+
+
+def _record(reports: str, dataset: str, run: RunConfig) -> Path:
+    return Path(reports, "runs", dataset, run.label, f"seed{run.seed}", "record.json")
