@@ -9,7 +9,8 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet.metrics.resampling import permutation_pvalues
 from ehanet.record_schema import record_id
-from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, smallest_p, write_claims
+from ehanet.metrics.statistics import smallest_p
+from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
 from ehanet.reporting.tables import read_table
 
@@ -19,6 +20,8 @@ IMAGENET = "mobilenetv1_100.imagenet.safetensors, fine-tuned"
 @pytest.mark.parametrize("mark, encoder, seeds, better, more, verdict", [
     (REPRODUCED, IMAGENET, [3, 3, 3], True, {}, "supported"),
     (REPRODUCED, IMAGENET, [3, 3, 3], False, {"lacking": "some not compared"}, "not supported"),
+    (REPRODUCED, IMAGENET, [3, 3, 3], False, {"worse": True}, "not supported: worse"),
+    (REPRODUCED, IMAGENET, [1, 1, 1], False, {"worse": True}, "not decidable here: worse, but trained fewer than 3 times"),
     (REPRODUCED, IMAGENET, [3, 3, 3], True, {"lacking": "some not compared"}, "not decidable here: better, but some not compared"),
     (REPRODUCED, IMAGENET, [3, 3, 3], False, {"reachable": 0.0625}, "not decidable here: so few patients that no difference is significant"),
     (REPRODUCED, IMAGENET, [1, 1, 1], False, {}, "not decidable here: not clearly better, but trained fewer than 3 times"),
@@ -56,7 +59,7 @@ def test_a_clear_lead_is_supported_and_its_difference_is_that_of_the_csv(tmp_pat
 
 def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.4, "unet": 0.1, "lanet": 0.01}, encoder=IMAGENET)
-    assert {row["verdict"] for row in write_claims(reports).rows} == {"not decidable here: not clearly better, but trained fewer than 3 times"}
+    assert {row["verdict"] for row in write_claims(reports).rows} == {"not decidable here: worse, but trained fewer than 3 times"}
     record = reports / "scores/kvasir-seg/unet__seed0.json"
     content = json.loads(record.read_text())
     content["config"]["learning_rate"] = 1.0
@@ -97,7 +100,7 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
     assert "EFA" not in " ".join(row["claim"] for row in table.rows)
     assert by_claim(table, "mDice than")["verdict"] == "not decidable here: better, but 6 of the paper's 7 methods that can be built not compared on equal terms"
     robust = by_claim(table, ROBUST)
-    assert robust["verdict"] == "not supported" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
+    assert robust["verdict"] == "not supported: worse" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
 
 
 def test_decoders_are_compared_on_the_same_encoder_alone(tmp_path):

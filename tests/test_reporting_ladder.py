@@ -43,10 +43,13 @@ def test_steps_are_kept_by_validation_alone(reports):
     assert table.rows[0]["changed"] == "where it starts" and table.rows[1]["changed"] == "augmentation standard (flips)"
     assert table.rows[2]["changed"] == "moving average of weights 0.99 (0)", "against the last step that was kept"
     assert table.rows[3]["changed"] == "epochs 24 (12); starts from a.safetensors (nothing)"
-    assert "The recipe that is left: EHANet, average." in table.notes and not any("One seed" in note or "in vain" in note for note in table.notes)
+    assert "The recipe that is left: EHANet, average." in table.notes and not any("One seed" in note for note in table.notes)
+    assert "Several settings changed at once, whose gain is that of all together: EHANet, longer." in table.notes
+    assert "passes with a probability of 0.25. The test split" in table.notes[0]  # t > 1 with one degree of freedom
+    assert "trains longer as well" in table.notes[-1]
 
 
-def test_a_step_that_carries_a_refused_one_says_so(reports):
+def test_steps_that_change_several_settings_are_named(reports):
     for seed in (0, 1):
         for path in (reports / f"runs/kvasir-seg/ehanet-average/seed{seed}/record.json", reports / f"scores/kvasir-seg/ehanet-average__seed{seed}.json"):
             content = json.loads(path.read_text())
@@ -54,7 +57,7 @@ def test_a_step_that_carries_a_refused_one_says_so(reports):
             path.write_text(json.dumps(content | {"id": record_id(content)}))
     table = ladder_report(reports, "kvasir-seg")
     assert table.rows[2]["changed"] == "augmentation standard (flips); moving average of weights 0.99 (0)"
-    assert "EHANet, average still has what EHANet, colour tried in vain: its gain is that of both changes." in table.notes
+    assert "Several settings changed at once, whose gain is that of all together: EHANet, average; EHANet, longer." in table.notes
 
 
 def test_a_step_that_could_not_be_trained_keeps_its_place(reports):

@@ -130,6 +130,24 @@ def test_a_loss_that_is_not_the_released_one_is_said(tmp_path):
     assert not any("Loss" in note for note in comparison(write_scores(tmp_path / "released", DICE), "kvasir-seg")["comparison_kvasir-seg"].notes)
 
 
+def test_empty_images_and_the_distances_they_give_are_said(tmp_path):
+    table = comparison(write_scores(tmp_path / "some", DICE), "kvasir-seg")["comparison_kvasir-seg"]
+    column = next(column for column in table.columns if column.key == "dice_object")
+    assert column.shown and [row(table, label)["dice_object"].mean for label in DICE] == pytest.approx([0.9, 0.4])
+    assert "1 of the 4 test images hold no object: there Dice, IoU and the edge scores are 1 where nothing is drawn, so that empty predictions alone reach 0.250" in " ".join(table.notes)
+    assert "HD95 of an image where the label alone or the prediction alone is empty is the diagonal, 362 px; where both are, it is 0." in table.notes
+    found = {label: [0.5, 0.25] for label in DICE}
+    table = comparison(write_scores(tmp_path / "none", found), "kvasir-seg")["comparison_kvasir-seg"]
+    assert not next(column for column in table.columns if column.key == "dice_object").shown
+    assert not any("no object" in note or "diagonal" in note for note in table.notes)
+
+
+def test_why_no_cell_is_bold(tmp_path):
+    same = [0.5, 0.25]
+    notes = comparison(write_scores(tmp_path, {label: same for label in ("ehanet", "lanet")}), "kvasir-seg")["comparison_kvasir-seg"].notes
+    assert any("No cell is bold: no row beats every other one significantly. With so few images or patients and as many rows the smallest possible p is 0.500." in note for note in notes)
+
+
 def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):
     reports = write_scores(tmp_path, DICE, lanet={"teacher": "weights/a.safetensors"}, encoders={"lanet": "teacher a.safetensors, random, trained"})
     table = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"]

@@ -81,12 +81,13 @@ def test_scores_are_those_of_each_run_on_each_corrupted_image(scores, folder, da
 
 
 def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
-    make_reports(folder, make_dataset(), {"unet-32": 0.2, "ehanet": 0.1})  # the scores, which know how each network began
+    make_reports(folder, make_dataset(), {"unet-32": 0.2, "ehanet": 0.1, "lanet": 0.3})  # the scores, which know how each network began
     table = robustness_report(folder / "reports", "phantom-polyp")
     assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept", "lw-mhfi-net"]
     assert table.rows[3]["mark"].startswith("not available: no public code")
     assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)
     assert "no checkpoint here" in table.rows[2]["mark"]
+    assert "Scored, but not tried on corrupted images here: LANet." in table.notes
     corruption_sheet(data, folder / "reports", KINDS)
     for stem in ("robustness_phantom-polyp", "corruptions_phantom-polyp"):
         assert (folder / "reports" / "figures" / f"{stem}.png").is_file()

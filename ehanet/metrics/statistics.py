@@ -110,6 +110,11 @@ def rank_stability(frames: Frames, score: str = "dice", resamples: int = RESAMPL
     return pd.DataFrame(shares, index=pd.Index(scores.methods, name="method"), columns=range(1, len(shares) + 1))
 
 
+def smallest_p(clusters: np.ndarray) -> float:
+    """The least p of the permutation test with so many groups, (images,): all signs alike, or all the other way."""
+    return 2.0 ** (1 - len(np.unique(clusters)))
+
+
 def significantly_best(
     values: np.ndarray, clusters: np.ndarray, lower_is_better: bool, resamples: int = RESAMPLES, alpha: float = ALPHA, seed: int = 0
 ) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences
+from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, write_table
@@ -33,11 +33,13 @@ NOTES = [
     "Claims in our words; the paper's tables are not public text, so none of its numbers is quoted.",
     "Difference: EHANet minus the strongest compared method, or EHANet minus EHANet without the module, image by image, with its 95 % bootstrap interval. "
     "p: paired permutation test, corrected by Holm over the compared methods or modules.",
-    f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA} and in every training, and all {len(BUILDABLE)} methods of the paper that can be built are among them. {NOT_SUPPORTED.capitalize()}: it is not, or not clearly. Both need at least {SEEDS} trainings of every "
+    f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA} and in every training, and all {len(BUILDABLE)} methods of the paper that can be built are among them. {NOT_SUPPORTED.capitalize()}: it is not; \"worse\" where one of them is better than EHANet with p < {ALPHA} and in every training. Both need at least {SEEDS} trainings of every "
     f"row. {UNDECIDED.capitalize()}: fewer trainings or methods, too few patients for any p < {ALPHA}, images drawn by code, nothing to compare on equal terms, or an encoder that started from random weights (the paper's started from ImageNet).",
     "EHANet: the unchanged network, the row with a trained encoder where there is one; for a module, a row that has a partner without it. Equal terms: the same "
     + ", ".join(WORDS.get(key, key.replace("_", " ")) for key in FAIR) + ", and the same kind of start of the encoder. A network without an encoder, such as U-Net from random weights, is compared with EHANet on its trained encoder, "
     "as the paper does: that speaks of network and start together. Decoders are compared on one and the same encoder; the paper has no such comparison, those rows are our test of its claim.",
+    f"Intervals are not corrected, so that one may leave out 0 where p is above {ALPHA}. p is corrected within a row's family, the compared methods or the modules, not over claims, scores and data sets; "
+    "the tables of differences correct over all their rows, so that p is larger there.",
     "A verdict is about these settings; the notes of each comparison say how they differ from the paper's.",
 ]
 
@@ -98,7 +100,9 @@ def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: 
     strongest = max(rivals, key=lambda rival: found.loc[rival.label, "mean"])
     seed_means = dict(zip(scores.methods, scores.seed_means))
     tested = found.loc[[rival.label for rival in rivals]]
-    better = bool(((tested["difference"] < 0) & (tested["p_holm"] < ALPHA)).all()) and all(min(seed_means[subject.label]) > max(seed_means[rival.label]) for rival in rivals)
+    own, significant = seed_means[subject.label], tested["p_holm"] < ALPHA
+    better = bool(((tested["difference"] < 0) & significant).all()) and all(min(own) > max(seed_means[rival.label]) for rival in rivals)
+    worse = any(significant[rival.label] and max(own) < min(seed_means[rival.label]) for rival in rivals)
     p = float(found.loc[strongest.label, "p_holm"])
     difference = paired_differences({label: frames[label] for label in (subject.label, strongest.label)}, score, strongest.label).loc[subject.label]
     return row | {"here": f"{row['here']}: {found.loc[subject.label, 'mean']:.3f}",
@@ -106,10 +110,10 @@ def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: 
                              + (f" (best of {len(rivals)})" if len(rivals) > 1 else ""),
                   "difference": Score(*map(float, difference)), "p": "< 0.001" if p < 0.001 else f"{p:.3f}",
                   "verdict": decide(row["mark"], subject.encoder, [len(frames[each.label]) for each in (subject, *rivals)], better, lacking,
-                                    (len(frames) - 1) * smallest_p(scores.clusters))}
+                                    (len(frames) - 1) * smallest_p(scores.clusters), worse)}
 
 
-def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str = "", reachable: float = 0.0) -> str:
+def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str = "", reachable: float = 0.0, worse: bool = False) -> str:
     """The verdict with its reason; see ``NOTES`` for the rule.
 
     Args:
@@ -117,6 +121,7 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
         better: EHANet leads every rival, each lead significant and in every training.
         lacking: what a lead would have to hold against besides, in words.
         reachable: the smallest p that the number of patients allows after correction.
+        worse: a rival leads EHANet, significantly and in every training.
     """
     if mark == PHANTOM:
         return f"{UNDECIDED}: images drawn by code"
@@ -124,19 +129,14 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
         return f"{UNDECIDED}: nothing compared on equal terms"
     if encoder.startswith("random"):
         return f"{UNDECIDED}: encoder from random weights, the paper's from ImageNet"
-    said = "better" if better else "not clearly better"
+    said = "better" if better else "worse" if worse else "not clearly better"
     if min(seeds) < SEEDS:
         return f"{UNDECIDED}: {said}, but trained fewer than {SEEDS} times"
     if reachable >= ALPHA:
         return f"{UNDECIDED}: so few patients that no difference is significant"
     if better and lacking:
         return f"{UNDECIDED}: {said}, but {lacking}"
-    return SUPPORTED if better else NOT_SUPPORTED
-
-
-def smallest_p(clusters: np.ndarray) -> float:
-    """The least p of the permutation test with so many images or patients: all signs alike, or all the other way."""
-    return 2.0 ** (1 - len(np.unique(clusters)))
+    return SUPPORTED if better else f"{NOT_SUPPORTED}: worse" if worse else NOT_SUPPORTED
 
 
 def _share(one: Result, other: Result, keys: Iterable[str]) -> bool:

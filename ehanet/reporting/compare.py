@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
 
+from ehanet.metrics.statistics import ALPHA, smallest_p
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.plots import draw_scores
 from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
@@ -65,13 +67,14 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     varies = {key: common([value(row) for row in scored]) is None for key, value in (
         ("size", lambda r: r.config["size"]), ("epochs", lambda r: r.config["epochs"]), ("seeds", lambda r: r.seeds))}
     left_out = bool(statistics["recall"]["left_out"].any())
+    empty = int(scored[0].frames[0]["gt_empty"].sum())
     kept = [name for name in KEPT if name in scored[0].frames[0]]
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
                track_column(rows), Column("encoder", "Encoder"),
                Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
                Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
                *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
-               Column("missed", "Missed", "count"), Column("spurious", "Spurious", "count"),
+               Column("dice_object", "mDice, objects", "score", shown=empty > 0), Column("missed", "Missed", "count"), Column("spurious", "Spurious", "count"),
                Column("recall_left_out", "Recall left out", "count", shown=left_out), Column("mark", "Mark"),
                *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
                *[Column(name, name, shown=False) for name in kept]]
@@ -79,9 +82,15 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     body = [_row(row, mark, statistics, kept) | ({"track": track[row.label]} if row.frames else {}) for row in rows]
     unit = group_word(scored)
     notes = [f"Cells: mean over the test images (and seeds) with its 95 % bootstrap interval over {unit}. Higher is better, but for HD95 lower.",
-             *([_bold_note(body, len(tracks) > 1)] if len(scored) > 1 else []),
+             *([_bold_note(body, tracks)] if len(scored) > 1 else []),
              "Missed: the label has an object, the prediction is empty. Spurious: the reverse. Both count images"
              + (" of all seeds." if any(len(row.seeds) > 1 for row in scored) else ".")]
+    if empty:
+        notes.append(f"{empty} of the {len(scored[0].frames[0])} test images hold no object: there Dice, IoU and the edge scores are 1 where nothing is drawn, so that empty predictions alone reach "
+                     f"{empty / len(scored[0].frames[0]):.3f}. mDice, objects: over the others.")
+    if any(row["missed"] or row["spurious"] for row in body if "missed" in row):
+        diagonal = "" if varies["size"] else f", {math.hypot(*2 * [scored[0].config['size']]):.0f} px"
+        notes.append(f"HD95 of an image where the label alone or the prediction alone is empty is the diagonal{diagonal}; where both are, it is 0.")
     if left_out:
         notes.append("Recall is undefined where only the prediction has an object; these images are left out of its mean and counted.")
     notes += track_notes(rows)
@@ -101,13 +110,19 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
         cells[score] = Score(float(found["mean"]), float(found["low"]), float(found["high"]), bool(found["bold"]))
         cells[f"{score}_sd_seeds"] = float(found["sd_seeds"])
     every = pd.concat(row.frames)
+    cells["dice_object"] = Score(float(every.loc[~every["gt_empty"].astype(bool), "dice"].mean()))
     return cells | {name: float(every[name].mean()) for name in kept}
 
 
-def _bold_note(body: list[dict], tracks: bool) -> str:
+def _bold_note(body: list[dict], tracks: dict[str, list[Result]]) -> str:
     bold = any(cell.bold for row in body for cell in row.values() if isinstance(cell, Score))
-    return "Bold: the best mean, and significantly better than every other row" + " of its track" * tracks + " (paired permutation tests, Holm-corrected p < 0.05)." + (
-        "" if bold else " No cell is bold: no lead here is clear of chance.")
+    note = "Bold: the best mean, and significantly better than every other row" + " of its track" * (len(tracks) > 1) + f" (paired permutation tests, Holm-corrected p < {ALPHA})."
+    if bold:
+        return note
+    rivals = max(map(len, tracks.values())) - 1
+    reachable = min(1, rivals * smallest_p(next(iter(tracks.values()))[0].frames[0]["group"].to_numpy()))
+    few = f" With so few images or patients and as many rows the smallest possible p is {reachable:.3f}." if reachable >= ALPHA else ""
+    return f"{note} No cell is bold: no row beats every other one significantly.{few}"
 
 
 def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], tracks: dict[str, list[Result]], references: dict[str, Result]) -> Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.stats import t
 
 from ehanet.config import RunConfig
 from ehanet.records import read_record
@@ -32,7 +33,6 @@ class Rung:
     changes: list[str] = field(default_factory=list)
     gain: float = math.nan
     verdict: str = "yes"  # of judge; the first step has none to be compared with
-    carries: list[str] = field(default_factory=list)  # refused steps whose settings it still has
 
     @property
     def kept(self) -> bool:
@@ -69,13 +69,12 @@ def ladder_report(reports: str | Path, dataset: str) -> Table:
 
 def climb(rungs: list[Rung]) -> list[Rung]:
     """Fill in what each step changed, gained and whether it is kept: see :func:`judge`."""
-    last, refused = rungs[0], []
+    last = rungs[0]
     for rung in rungs[1:]:
         rung.changes = changes(rung.row.config, last.row.config)
         rung.gain = rung.mean - last.mean
         rung.verdict = judge(rung.validation, last.validation)
-        rung.carries = [other.row.title for other in refused if set(other.changes) & set(rung.changes)]
-        last, refused = (rung, []) if rung.kept else (last, [*refused, rung])
+        last = rung if rung.kept else last
     return rungs
 
 
@@ -118,13 +117,15 @@ def _table(dataset: str, rungs: list[Rung], scores: list[Score], absent: list[Re
                      "kept": rung.verdict, "test": test, "mark": mark})
     last = [rung for rung in rungs if rung.kept][-1]
     seeds = max(len(rung.validation) for rung in rungs)
+    by_chance = f"; a step without any effect passes with a probability of {t.sf(1, seeds - 1):.2f}" if seeds > 1 else ""
     notes = ["Each step is compared with the last one that was kept, seed by seed, and kept if its mean gain in validation Dice is above the gain's standard error over the "
-             "seeds (undecided: above 0 only); the test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
+             f"seeds (undecided: above 0 only){by_chance}. The test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
              "Validation Dice is that of each run's best epoch, which it also chose, so it is too good by a little, and by more for a step with more epochs to choose from.",
              f"The recipe that is left: {last.row.title}."]
-    notes += [f"{rung.row.title} still has what {', '.join(rung.carries)} tried in vain: its gain is that of both changes." for rung in rungs if rung.carries]
+    if several := [rung.row.title for rung in rungs if len(rung.changes) > 1]:
+        notes.append(f"Several settings changed at once, whose gain is that of all together: {'; '.join(several)}.")
     if any(rung.row.config["initial_weights"] for rung in rungs):
-        notes.append("Weights to start from were themselves chosen by a validation Dice that these images may have had a part in.")
+        notes.append("Weights to start from may have learned from these training images before, so that such a step trains longer as well, and may have been chosen by these validation images.")
     if seeds == 1:
         notes.append("One seed: how much of a gain another training would keep is not known, so none is kept.")
     body += [{**row.empty_cells, "step": row.title} for row in absent]

@@ -13,7 +13,7 @@ from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import to_markdown
 
 BEGIN, END = "<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->"
-SHOWN = ("title", "track", "encoder", "dice", "iou", "boundary_f1", "hd95", "mark")
+SHOWN = ("title", "track", "encoder", "dice", "dice_object", "iou", "boundary_f1", "hd95", "mark")
 
 
 def write_results(readme: str | Path, reports: str | Path) -> None:

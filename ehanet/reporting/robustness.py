@@ -145,6 +145,9 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
              if reference else "No mean corruption error: it is relative to U-Net, and neither unet nor unet-32 is among these runs.",
              "Columns of corruptions: mean Dice over the five severities."]
+    told = {row.get("label") for row in body}
+    if untried := [row.title for row in rows if row.frames and row.label not in told]:
+        notes.append(f"Scored, but not tried on corrupted images here: {'; '.join(untried)}.")
     return Table(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", mark, columns, body, notes)
 
 
