@@ -132,6 +132,14 @@ def check_same_configuration(config: RunConfig, other: dict, run_dir: Path) -> N
                          "choose another folder or remove it")
 
 
+def check_same_parameters(optimizer: dict, trained: list[nn.Parameter], device: torch.device, run_dir: Path) -> None:
+    """Refuse, with a ``ValueError``, to take up in ``run_dir`` a run begun on another kind of device: on CUDA biases before a batch norm are not trained."""
+    there = sum(len(group["params"]) for group in optimizer["param_groups"])
+    if there != len(trained):
+        raise ValueError(f"{run_dir} was begun on another kind of device than {device.type} or by an earlier version ({there} trained parameters there, {len(trained)} here); "
+                         "go on there, or remove the folder to begin anew")
+
+
 def content_sha256(value) -> str:
     """SHA-256 of nested dictionaries, lists, tensors and plain values."""
     digest = hashlib.sha256()

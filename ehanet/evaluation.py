@@ -53,8 +53,9 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
 def _replaced(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of ``target`` when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for left in target.parent.glob(f".{target.name}-*"):  # by a run that was killed; the random end holds no "-", a longer name would
+        if left.name.rpartition("-")[0] == f".{target.name}":
+            shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         yield folder

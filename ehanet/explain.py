@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ehanet.inference import as_rgb
+from ehanet.inference import check_image, network_input
 from ehanet.models.blocks import pad_to_multiple
 from ehanet.models.ehanet import AHFA, EFA
 from ehanet.models.output import SegmentationOutput
@@ -150,11 +150,8 @@ def _watching(model: nn.Module, hooks: dict[nn.Module, Callable]) -> Iterator[No
 
 def _to_network(model: nn.Module, image) -> tuple[Tensor, tuple[int, int]]:
     """The image as the network sees it, (1, 3, h, w) on its device, and the image's own height and width."""
-    array = as_rgb(image, str(image) if not hasattr(image, "shape") else "image")
-    x = torch.from_numpy(array).permute(2, 0, 1)[None].to(_device(model))
-    if size := getattr(model, "input_size", None):
-        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-    return x, array.shape[:2]
+    array = check_image(image, str(image) if not hasattr(image, "shape") else "image")
+    return network_input(array, getattr(model, "input_size", None)).to(_device(model)), array.shape[:2]
 
 
 def _to_image(x: Tensor, shape: tuple[int, int]) -> np.ndarray:

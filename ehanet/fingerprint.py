@@ -158,8 +158,9 @@ def _homes(package: str, name: str) -> list[str]:
 
 @lru_cache(maxsize=None)
 def _data_files(folder: Path) -> dict[str, str]:
-    """Tables and texts that lie in a package beside its modules, and decide as much as they do."""
-    files = [path for path in folder.iterdir() if path.suffix in DATA_SUFFIXES]
+    """Tables and texts that lie in a package beside its modules, and decide as much as they do; not commit.txt, which differs between a clone and
+    a downloaded archive of the same code."""
+    files = [path for path in folder.iterdir() if path.suffix in DATA_SUFFIXES and path.name != "commit.txt"]
     return {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

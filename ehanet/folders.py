@@ -37,11 +37,9 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
         How many images were predicted, and a line for everything that was not.
 
     Raises:
-        ValueError: ``out`` is a folder that the images come from.
+        ValueError: ``out`` is a folder that the images come from, or one above it.
     """
     out = Path(out)
-    if any(Path(entry).is_dir() and Path(entry).resolve() == out.resolve() for entry in given):
-        raise ValueError(f"{out} holds the images; write the masks to another folder with --out")
     images, problems = find_images(given, outside=out)
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -20,7 +20,7 @@ from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import compare
 from ehanet.models import EHANet
 from ehanet.models.pretrained import FILE_NAME, read_about, save_weights
-from ehanet.records import read_record
+from ehanet.records import read_beside, read_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.tables import Score
 from ehanet.reporting.wording import dataset_title, in_words
@@ -126,7 +126,7 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
 
 def _read_scored(path: Path, run: dict) -> tuple[dict, pd.DataFrame]:
     """Manifest of the data set and scores of a CSV that this run made."""
-    frame, record = read_scores(path), read_record(path.with_suffix(".json"))
+    frame, record = read_scores(path), read_beside(path)
     if run["id"] not in record.get("inputs", []):
         raise ValueError(f"{path} was scored from run {', '.join(record.get('inputs', [])) or 'unknown'}, not from {run['id']}; evaluate this run first")
     return record["data"], frame

@@ -29,8 +29,8 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
 
     Args:
         model: any network of the suite; it is put in evaluation mode and stays on its device.
-        images: one array (H, W, 3) or (H, W), a stack (N, H, W, 3), a list of arrays, or paths. uint8, uint16, or
-            floating point in [0, 1]; an alpha channel is passed over.
+        images: one array (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a list of arrays, or paths. uint8, uint16 from 0 to 65535, or
+            floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts from 0 to 255, 4095 or 65535, the first that holds its maximum.
         size: side in pixels, at least 1, to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
         batch_size: images that are predicted at once. Default: 16 on a GPU, 1 on a CPU, whose cache does not hold more (benchmarks/results).
@@ -72,7 +72,7 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
     batch_size = batch_size or images_at_once(network.device)
     waiting: dict[tuple, list[tuple]] = {}
     for key, array in images:
-        shape, image = array.shape[:2], _network_input(array, size)
+        shape, image = array.shape[:2], network_input(array, size)
         batch = waiting.setdefault(tuple(image.shape), [])
         batch.append((key, image, shape))
         if len(batch) == batch_size:
@@ -88,7 +88,7 @@ def images_at_once(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 16
 
 
-def _network_input(array: np.ndarray, size: int | None) -> Tensor:
+def network_input(array: np.ndarray, size: int | None) -> Tensor:
     """Checked image (H, W, 3) -> float32 (1, 3, size, size); 8-bit images are squashed exactly as those of a data set."""
     if size is None or array.dtype == np.uint8:
         return torch.from_numpy(as_rgb(array if size is None else squash_image(array, size))).permute(2, 0, 1)[None]
@@ -163,8 +163,7 @@ def _enumerate(images) -> list[tuple[str, object]]:
     if isinstance(images, (str, Path)):
         return [(str(images), images)]
     if isinstance(images, np.ndarray):
-        single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (3, 4))
-        images = images[None] if single else images
+        images = images[None] if images.ndim <= 3 else images  # one image; check_image says what it must look like
     if not isinstance(images, (Sequence, np.ndarray)) or len(images) == 0:
         raise ValueError("images: expected an array (H, W, 3) or (N, H, W, 3), a list of them, or paths; got "
                          f"{'nothing' if isinstance(images, (Sequence, np.ndarray)) else type(images).__name__}")
@@ -189,9 +188,11 @@ def check_image(image, name: str = "image") -> np.ndarray:
         image = read_photo(image)
     array = np.asarray(image)
     if array.ndim == 2:
-        array = np.repeat(array[:, :, None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] not in (3, 4):
-        raise ValueError(f"{name}: expected (H, W, 3) or (H, W), got shape {array.shape}")
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ValueError(f"{name}: expected (H, W, 3), (H, W, 4), or grey (H, W) or (H, W, 1), got shape {array.shape}")
+    if array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
     array = np.ascontiguousarray(array[:, :, :3])
     if array.dtype in (np.uint8, np.uint16):
         return array

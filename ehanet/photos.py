@@ -47,21 +47,30 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
     """Files, folders and patterns -> images in the order given, natural order within a folder, each once.
 
     Args:
-        outside: files below this folder are passed over (the results of an earlier call).
+        outside: where the results go; what a folder or pattern finds there is passed over, as the results of an earlier call.
 
     Returns:
         (path, name) of each image, name being the path below the folder that was given, or the file's name; and one line for
         each entry that led to no image.
+
+    Raises:
+        ValueError: all that a folder or pattern finds lies below ``outside``.
     """
+    inside = outside and outside.resolve()
     found: dict[Path, Path] = {}
     problems = []
     for entry in map(str, given):
+        searched = Path(entry).is_dir() or glob.has_magic(entry) and not Path(entry).is_file()
         if Path(entry).is_dir():
-            known = {path: path.relative_to(entry) for path in _below(Path(entry)) if not (outside and path.resolve().is_relative_to(outside.resolve()))}
-        elif Path(entry).is_file() or not glob.has_magic(entry):
+            known = {path: path.relative_to(entry) for path in _below(Path(entry))}
+        elif not searched:
             known = {Path(entry): Path(Path(entry).name)}
         else:
             known = {Path(path): Path(Path(path).name) for path in sorted(glob.glob(entry, recursive=True), key=natural_key) if Path(path).is_file()}
+        if inside and known and searched:
+            known = {path: name for path, name in known.items() if not path.resolve().is_relative_to(inside)}
+            if not known:
+                raise ValueError(f"{outside} holds the images; write the masks to another folder with --out")
         for path, name in known.items():
             found.setdefault(path, name)
         if not known:

@@ -73,7 +73,13 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
 
     Returns:
         The rows of ``score_masks`` with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`.
+
+    Raises:
+        ValueError: ``other`` holds the images of ``data``, or of a part of it.
     """
+    seen = [data.manifest["content"], *(content for content, _ in data.manifest.get("part_hashes", {}).values())]
+    if other.manifest["content"] in seen:
+        raise ValueError(f"across: {other.name} holds the images that the runs of {data.name} learned from; name another data set, or leave {data.name} out of this study")
     models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
     indices = _equal_steps(np.arange(len(other.ids)), images)
     pictures, labels = np.ascontiguousarray(other.images[indices]), other.masks[indices]

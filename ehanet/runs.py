@@ -12,6 +12,7 @@ from torch import nn
 
 from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import RunConfig
+from ehanet.metrics.scores import read_scores
 from ehanet.records import read_record
 
 
@@ -50,7 +51,7 @@ def load_run(id_or_path: str | Path, runs: str | Path = "runs", reports: str | P
     model, config = restore_model(load_best(folder))
     scores = Path(reports) / profile / "scores" / dataset / f"{label}__{seed}.csv"
     return Run(f"{profile}/{dataset}/{label}/{seed}", model, config, pd.read_csv(folder / "history.csv"),
-               pd.read_csv(scores) if scores.is_file() else None, read_record(folder / "record.json"))
+               read_scores(scores) if scores.is_file() else None, read_record(folder / "record.json"))
 
 
 def finished_runs(runs: str | Path = "runs") -> list[Path]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import Saver, check_same_configuration, is_sound, load_checkpoint, start_anew
+from ehanet.checkpoints import Saver, check_same_configuration, check_same_parameters, is_sound, load_checkpoint, start_anew
 from ehanet.config import RunConfig
 from ehanet.copies import WorkingCopies
 from ehanet.data import Dataset, load_dataset
@@ -150,12 +150,13 @@ class Trainer:
         state = load_checkpoint(last)
         check_same_configuration(self.config, state["config"], self.run_dir)
         check_same_images(state.get("data"), self.dataset.manifest, str(self.run_dir))
+        check_same_parameters(state["optimizer"], self.trained, self.device, self.run_dir)
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.epoch, self.history, self.best = state["epoch"], state["history"], state["best"]
+        self.epoch, self.history, self.best = state["epoch"], state["history"], load_checkpoint(self.run_dir / "best.pt")["best"]  # a kill may come between the files
 
     def run_epoch(self) -> dict:
         """Train one epoch, validate, write best.pt when it is the best so far, then last.pt; returns the history's row."""

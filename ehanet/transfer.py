@@ -98,10 +98,14 @@ def check_same_split(about: dict, manifest: dict, setting: str, file: str) -> No
     Args:
         about: what the weights ``file`` of the ``setting`` says about itself. manifest: of the data set to train on.
     """
-    split = manifest["split"]
-    counts = ", ".join(f"{count} {part}" for part, count in split["counts"].items())
+    counts = ", ".join(f"{count} {part}" for part, count in manifest["split"]["counts"].items())
+    parts = manifest.get("part_hashes", {})
     for data in about.get("data", []):
-        known = data.get("split") or data.get("counts")
-        if data["name"] == manifest["name"] and known and known not in (split["sha256"][:16], counts):
-            raise ValueError(f"{setting}: {file} was trained on another split of {data['name']} ({data['counts']}; here {counts}): "
+        name, known = data["name"], data.get("split") or data.get("counts")
+        if name in parts:  # of a union, whose manifest has no counts of its parts
+            same, here = not data.get("split") or data["split"] == parts[name][1][:16], "another one here"
+        else:
+            same, here = name != manifest["name"] or not known or known in (manifest["split"]["sha256"][:16], counts), f"here {counts}"
+        if not same:
+            raise ValueError(f"{setting}: {file} was trained on another split of {name} ({data['counts']}; {here}): "
                              "its training may have seen the test images, so take other weights or its split")

@@ -110,6 +110,10 @@ def test_a_link_that_leaves_a_folder_is_an_error_and_one_inside_is_read(tmp_path
     os.symlink(tmp_path / "secret.png", folder / "images" / "c.png")
     with pytest.raises(ValueError, match=r"c\.png is a link that leaves the folder"):
         open_source(folder)
+    os.remove(folder / "images" / "c.png")
+    os.symlink(tmp_path / "data" / "images", folder / "masks")
+    with pytest.raises(ValueError, match="masks is a link to a folder; copy the folder there or pass the real one"):
+        open_source(folder)
 
 
 @pytest.mark.parametrize("limit", ["MEMBER_LIMIT", "TOTAL_LIMIT"])

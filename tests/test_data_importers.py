@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,29 @@ def test_a_turned_or_many_paged_file_is_refused_in_an_own_folder_alone(tmp_path,
     files = dict(LAYOUTS["kvasir-seg"]["kvasir-seg.zip"])
     files["Kvasir-SEG/images/cju2.jpg"] = turned
     assert len(load_dataset("kvasir-seg", root=root_of(tmp_path / "root", {"kvasir-seg.zip": files}), size=32).ids) == len(IDS)
+
+
+def test_a_name_is_one_name_however_its_accents_are_encoded(tmp_path, fresh_cache):
+    whole, parted = "caf\u00e9", "cafe\u0301"
+    files = {name.replace("case", parted if name.startswith("masks") else whole): data for name, data in own_files().items()}
+    places = enumerate(["train"] * 3 + ["val", "test"])
+    (tmp_path / "accents.split.csv").write_text("name,split\n" + "".join(f"{parted} {seed},{part}\n" for seed, part in places))
+    data = load_dataset(make_folder(tmp_path / "accents", files), size=32)
+    assert data.ids == data.groups == [f"{whole} {seed}" for seed in range(5)] and data.manifest["split"]["source"] == "accents.split.csv"
+
+
+def test_grey_images_of_different_ranges_are_warned_of(tmp_path, fresh_cache):
+    def wide(seed, top):
+        values = picture(seed)[..., 0].astype(np.uint16) * (top // 255)
+        return encoded(values, "PNG")
+
+    def load(name, tops):
+        images = {f"images/case {seed}.png": wide(seed, top) for seed, top in enumerate(tops)}
+        return load_dataset(make_folder(tmp_path / name, {key: data for key, data in own_files().items() if key.startswith("masks")} | images), size=32)
+
+    assert load("alike", [65535] * 5).manifest["warnings"] == []
+    assert load("mixed", [65535, 4080, 4080, 65535, 65535]).manifest["warnings"] == [
+        "grey images of more than 8 bits scaled from different ranges, each by its own maximum (0 to 4095: 2, 0 to 65535: 3), so that their brightness does not compare; export all alike"]
 
 
 def test_images_in_subfolders_are_counted_in_a_warning(tmp_path, fresh_cache):

@@ -176,6 +176,8 @@ def test_an_image_of_another_size_comes_back_at_its_own(model):
     trained.input_size = 64
     image = np.random.default_rng(1).random((100, 80, 3)).astype(np.float32)
     assert np.allclose(output_maps(trained, image)["final"], predict(trained, image)[0], atol=1e-6)
+    bytes_ = (image * 255).astype(np.uint8)  # squashed by Pillow, as those of a data set
+    assert np.allclose(output_maps(trained, bytes_)["final"], predict(trained, bytes_)[0], atol=1e-6)
     cam = grad_cam(trained, image, "efa.1")
     assert cam.shape == (100, 80) and cam.max() == 1
     assert [spatial.shape for _, spatial in efa_gates(trained, image)] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]

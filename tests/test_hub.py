@@ -125,7 +125,8 @@ def test_a_name_is_fetched_from_the_hub(written, monkeypatch):
     asked = []
     monkeypatch.setattr("ehanet.models.pretrained.hf_hub_download", lambda *names, **options: asked.append((names, options)) or str(written))
     assert EHANet.from_pretrained("owner/name", revision="v1").input_size == 64
-    assert asked == [(("owner/name", "model.safetensors"), {"revision": "v1"})]
+    assert EHANet.from_pretrained("owner/name-1.0").input_size == 64
+    assert asked == [(("owner/name", "model.safetensors"), {"revision": "v1"}), (("owner/name-1.0", "model.safetensors"), {})]
 
 
 def test_checkpoints_are_found_in_their_order(written, tmp_path, monkeypatch, fresh_cache):

@@ -118,11 +118,21 @@ def nan_at(index):
     return images
 
 
+def test_grey_is_one_image_with_or_without_its_channel(model):
+    grey = RGB[..., 0]
+    expected = predict(model, np.repeat(grey[..., None], 3, axis=2))
+    for given in (grey, grey[..., None], [grey], [grey[..., None]]):
+        found = predict(model, given)
+        assert found.shape == (1, 40, 50) and np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize("images, error, message", [
     (nan_at(2), ValueError, "image 2: contains NaN"),
     ([RGB, RGB * 255], ValueError, r"image 1: floating point values must lie in \[0, 1\], found"),
     (np.zeros((32, 32, 3), np.int64), ValueError, "image 0: expected uint8, uint16 or floating point values, got int64"),
-    (np.zeros((2, 32, 32, 2)), ValueError, r"image 0: expected \(H, W, 3\) or \(H, W\)"),
+    (np.zeros((2, 32, 32, 2)), ValueError, r"image 0: expected \(H, W, 3\), \(H, W, 4\), or grey \(H, W\) or \(H, W, 1\), got shape \(32, 32, 2\)"),
+    (np.zeros((3, 32, 32), np.uint8), ValueError, r"image 0: expected \(H, W, 3\).* got shape \(3, 32, 32\)"),
+    (np.zeros((32, 32, 2), np.uint8), ValueError, r"image 0: expected \(H, W, 3\).* got shape \(32, 32, 2\)"),
     ([], ValueError, "got nothing"),
     (7, ValueError, "got int"),
     ("none.png", FileNotFoundError, "image none.png not found"),

@@ -154,8 +154,11 @@ def test_a_folder_gets_a_mask_and_an_overlay_for_each_image(folder, tmp_path, ca
         assert drawn.size == (48, 36)
     assert predict_files(Bright(32), [folder], folder / "results")[0] == 4
     assert predict_files(Bright(32), [folder], folder / "results")[0] == 4  # its own results are no images of it
-    with pytest.raises(ValueError, match="holds the images; write the masks to another folder"):
-        predict_files(Bright(32), [folder], folder)
+    for given, out in (([folder], folder), ([folder], folder.parent), ([folder / "inner"], folder), ([f"{folder}/*.png"], folder)):
+        with pytest.raises(ValueError, match=f"^{out} holds the images; write the masks to another folder"):
+            predict_files(Bright(32), given, out)
+    pattern = [f"{folder}/**/*.png"]
+    assert predict_files(Bright(32), pattern, folder / "by-pattern")[0] == predict_files(Bright(32), pattern, folder / "by-pattern")[0]
 
 
 def test_files_patterns_and_mistakes_are_told_apart(folder, monkeypatch):

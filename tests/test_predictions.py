@@ -15,7 +15,7 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet import predictions
 from ehanet.data import load_dataset
-from ehanet.evaluation import evaluate_runs
+from ehanet.evaluation import _replaced, evaluate_runs
 from ehanet.predictions import Predictions, are_kept, predictions_path, read_predictions, write_predictions
 from ehanet.profiles import load_profile
 from ehanet.records import read_record, record_id
@@ -167,6 +167,18 @@ def test_a_kept_run_needs_no_weights_file(checkout, capsys):
     assert paper(profile, None, 1, only_plan=True, keep=True) == 0
     told = capsys.readouterr().out
     assert "gone.safetensors" not in told and "train/phantom-polyp/unet/seed0" in told and "train/phantom-polyp/ehanet" not in told
+
+
+def test_folders_of_like_names_are_replaced_side_by_side(tmp_path):
+    """Evaluations of two data sets run at once; each clears what a killed one of its own left, and nothing else."""
+    (tmp_path / ".clinic-0left0_1").mkdir()
+    with _replaced(tmp_path / "clinic-b") as longer:
+        (longer / "a.csv").write_text("1")
+        with _replaced(tmp_path / "clinic") as shorter:
+            (shorter / "a.csv").write_text("2")
+        (longer / "b.csv").write_text("1")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.csv")) == ["clinic-b/a.csv", "clinic-b/b.csv", "clinic/a.csv"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_new_runs_beside_kept_ones_begin_with_the_same_file(checkout, capsys):

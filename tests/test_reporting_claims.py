@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.files import file_sha256
 from ehanet.metrics.resampling import permutation_pvalues
-from ehanet.record_schema import record_id
 from ehanet.metrics.statistics import smallest_p
+from ehanet.record_schema import record_id
+from ehanet.records import write_record
 from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
 from ehanet.reporting.tables import read_table
@@ -94,13 +96,18 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
              "dice": (0.5 if label == "ehanet" else 0.8) + 0.002 * index - 0.05 * severity}
             for label in ("ehanet", "unet") for seed in (0, 1, 2) for severity in (0, 1, 2) for index in range(12)]
     (reports / "robustness").mkdir()
-    pd.DataFrame(rows).to_csv(reports / "robustness/kvasir-seg.csv", index=False)
+    corrupted = reports / "robustness/kvasir-seg.csv"
+    pd.DataFrame(rows).to_csv(corrupted, index=False)
+    write_record(corrupted.with_suffix(".json"), "scores", csv_sha256=file_sha256(corrupted), data=make_dataset("kvasir-seg").manifest, inputs=[], absent=[], images=12)
     table = write_claims(reports)
     assert by_claim(table, "IEM helps")["verdict"] == by_claim(table, "IEM makes edges")["verdict"] == "supported"
     assert "EFA" not in " ".join(row["claim"] for row in table.rows)
     assert by_claim(table, "mDice than")["verdict"] == "not decidable here: better, but 6 of the paper's 7 methods that can be built not compared on equal terms"
     robust = by_claim(table, ROBUST)
     assert robust["verdict"] == "not supported: worse" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
+    corrupted.write_text(corrupted.read_text().replace("0.5", "0.9"))
+    with pytest.raises(ValueError, match="kvasir-seg.csv was altered after it was written"):
+        write_claims(reports)
 
 
 def test_decoders_are_compared_on_the_same_encoder_alone(tmp_path):

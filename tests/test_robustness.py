@@ -134,6 +134,8 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
     assert table.rows[1]["home"].mean == pytest.approx(home, abs=1e-6)
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
+    with pytest.raises(ValueError, match="^across: phantom-polyp holds the images that the runs of phantom-polyp learned from; name another data set"):
+        cross_scores(data, data, runs, reports, ROWS[:2], images=5)
     assert table.rows[1]["away"].mean == pytest.approx(scores[scores["label"] == "ehanet"]["dice"].mean(), abs=1e-5)
 
 
@@ -152,8 +154,9 @@ def test_a_report_whose_checkpoints_are_gone_still_has_its_table(folder, data, t
     table = robustness_report(reports, data.name)
     assert [row["label"] for row in table.rows] == ["ehanet-kept", "lw-mhfi-net"] and "without KEEP=1" in table.notes[0]
     assert (reports / "figures" / "robustness_phantom-polyp.png").is_file()
-    cross_scores(data, data, folder / "runs" / "phantom-polyp", reports, ROWS[2:])
-    kept, absent = cross_report(reports, data.name, data.name).rows
+    other = other_dataset(data.name, 32)
+    cross_scores(data, other, folder / "runs" / "phantom-polyp", reports, ROWS[2:])
+    kept, absent = cross_report(reports, data.name, other.name).rows
     assert kept["mark"].startswith("not available: no checkpoint") and absent["label"] == "lw-mhfi-net"
 
 

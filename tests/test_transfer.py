@@ -15,7 +15,7 @@ from ehanet.models.output import SegmentationOutput
 from ehanet.models.pretrained import save_weights
 from ehanet.reporting.results import RANDOM, TRAINED, beginning
 from ehanet.training import Trainer, fit
-from ehanet.transfer import Teacher, Transfer
+from ehanet.transfer import Teacher, Transfer, check_same_split
 
 SIZE = 32
 
@@ -130,6 +130,15 @@ def test_a_teacher_that_may_have_seen_the_test_images_is_refused(data, tmp_path)
     file = write(tmp_path / "a.safetensors", "random, trained", data="phantom-polyp")
     with pytest.raises(ValueError, match="teacher: a.safetensors was trained on another split of phantom-polyp .* may have seen the test images"):
         Trainer(configured(teacher=str(file)), data, tmp_path / "run")
+
+
+def test_weights_that_saw_another_split_of_a_part_are_refused_for_the_union():
+    about = {"data": [{"name": "lgg", "counts": "300 train", "split": "0" * 16}]}
+    union = {"name": "universal", "split": {"sha256": "a" * 64, "counts": {"train": 9}}, "part_hashes": {"lgg": ["c" * 64, "0" * 64], "dsb2018": ["d" * 64, "e" * 64]}}
+    check_same_split(about, union, "initial_weights", "a.safetensors")
+    union["part_hashes"]["lgg"][1] = "f" * 64
+    with pytest.raises(ValueError, match="initial_weights: a.safetensors was trained on another split of lgg .300 train; another one here."):
+        check_same_split(about, union, "initial_weights", "a.safetensors")
 
 
 def test_a_teacher_that_is_none_is_refused_in_one_line(data, tmp_path):

@@ -88,6 +88,13 @@ def test_a_table_in_a_package_counts(package):
     assert modules_sha256(["ehanet.report.page"]) != before
 
 
+def test_the_commit_that_an_archive_names_is_no_code(package):
+    package("commit.txt", "$Format:%H$\n")
+    before = modules_sha256(["ehanet.training"])
+    package("commit.txt", "0123456789\n")
+    assert modules_sha256(["ehanet.training"]) == before
+
+
 def test_packages_can_be_left_out(package):
     assert "ehanet.metrics.regions" not in module_hashes(["ehanet.training"], without=["ehanet.metrics"])
 

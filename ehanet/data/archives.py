@@ -166,7 +166,10 @@ class FolderSource(Source):
     def __init__(self, path: Path):
         inside = path.resolve()
         members = []
-        for folder, _, files in os.walk(path):  # does not follow linked folders
+        for folder, folders, files in os.walk(path):  # does not follow linked folders
+            for name in folders:
+                if Path(folder, name).is_symlink() and not name.startswith("."):
+                    raise ValueError(f"{Path(folder, name)} is a link to a folder; copy the folder there or pass the real one")
             for name in files:
                 file = Path(folder, name)
                 relative = file.relative_to(path).as_posix()

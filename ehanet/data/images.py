@@ -115,10 +115,20 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         ValueError: unreadable, over the pixel limit, or values that are not an image's (NaN, negative, out of range).
     """
     image = _open(data, name)
-    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+    if _is_wide(image):
         grey = _grey_to_uint8(np.asarray(image), name)
         return np.repeat(grey[..., None], 3, axis=2)
     return np.asarray(_converted(image, "RGB", name))
+
+
+def wide_range(data: bytes, name: str) -> float | None:
+    """The largest value of the range that :func:`decode_image` takes a grey image of more than 8 bits to have, None for other images."""
+    image = _open(data, name)
+    return _range(np.asarray(image), name) if _is_wide(image) else None
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode in ("F", "I") or image.mode.startswith("I;16")
 
 
 def decode_own_image(data: bytes, name: str) -> np.ndarray:
@@ -132,6 +142,11 @@ def decode_own_image(data: bytes, name: str) -> np.ndarray:
 
 
 def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+    return np.rint(values.astype(np.float64) * (255.0 / _range(values, name))).astype(np.uint8)
+
+
+def _range(values: np.ndarray, name: str) -> float:
+    """The largest value of the smallest known range, from 0, that holds all values."""
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: the image holds NaN or infinite values; export it with finite pixels")
     low, high = float(values.min()), float(values.max())
@@ -142,7 +157,7 @@ def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
     top = next((top for top in tops if high <= top), None)
     if low < 0 or top is None:
         raise ValueError(f"{name}: pixel values from {low:g} to {high:g} fit none of the ranges 0 to {', '.join(f'{t:g}' for t in tops)}")
-    return np.rint(values.astype(np.float64) * (255.0 / top)).astype(np.uint8)
+    return top
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:

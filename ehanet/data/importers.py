@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from ehanet.data.archives import Member, Source, printable
-from ehanet.data.images import decode_image, decode_mask, decode_own_image, decode_own_mask, large_alone, squash_image, squash_mask
+from ehanet.data.images import decode_image, decode_mask, decode_own_image, decode_own_mask, large_alone, squash_image, squash_mask, wide_range
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
 NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories that lists and tables of names cannot hold: control characters, half characters, line separators
@@ -114,7 +114,7 @@ IMPORTERS = {
     "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
 }
-OWN = Importer(_own, "images/ and masks/ with files of the same stems, none in subfolders of them", decode_own_image, decode_own_mask, version=2)
+OWN = Importer(_own, "images/ and masks/ with files of the same stems, none in subfolders of them", decode_own_image, decode_own_mask, version=3)
 
 
 def natural_key(text: str) -> tuple:
@@ -143,6 +143,7 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
             if found is None:
                 continue
             file = File(source, member)
+            found = replace(found, **{key: unicodedata.normalize("NFC", getattr(found, key)) for key in ("id", "group")})  # é is one name, however it is encoded
             if any(unicodedata.category(character) in NO_NAME for character in found.id):
                 raise ValueError(f"{file.label}: control characters cannot name an image; rename the file")
             shelf, key = (images, found.id) if found.role == "image" else (masks.setdefault(found.id, {}), found.part)
@@ -191,13 +192,15 @@ def _what_else(name: str, sources: list[Source]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A decoded sample: image uint8 (S, S, 3), mask uint8 0/1 (S, S), original size, whether the original mask was empty."""
+    """A decoded sample: image uint8 (S, S, 3), mask uint8 0/1 (S, S), original size, whether the original mask was empty, and the largest value of the
+    range that a grey image of more than 8 bits was scaled from."""
 
     image: np.ndarray
     mask: np.ndarray
     width: int
     height: int
     empty: bool
+    wide_range: float | None = None
 
 
 def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
@@ -210,6 +213,7 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
     with large_alone(content, sample.image.label):
         image = importer.read_image(content, sample.image.label)
         height, width = image.shape[:2]
+        top = wide_range(content, sample.image.label) if importer is OWN else None
         union = np.zeros((height, width), bool)
         for file in sample.masks:
             content = file.read()
@@ -218,4 +222,4 @@ def decode_sample(sample: Sample, importer: Importer, size: int) -> Row:
             if mask.shape != union.shape:
                 raise ValueError(f"{file.label}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}; export one of them again")
             union |= mask
-        return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any())
+        return Row(squash_image(image, size), squash_mask(union, size), width, height, empty=not union.any(), wide_range=top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -51,7 +52,7 @@ def read_split(path: Path, ids: list[str]) -> list[str]:
         raise ValueError(f"the split file {path} needs a header with the columns name,split and a row for each image")
     known, place = set(ids), {}
     for number, row in enumerate(rows, start=2):
-        text, split = (row["name"] or "").strip(), _SPELLINGS.get((row["split"] or "").strip().lower())
+        text, split = unicodedata.normalize("NFC", (row["name"] or "").strip()), _SPELLINGS.get((row["split"] or "").strip().lower())
         if split is None:
             raise ValueError(f"{path} line {number}: the split {row['split']!r} is none of {', '.join(SPLITS)}")
         image_id = text if text in known else _without_suffix(text)

@@ -156,7 +156,7 @@ def _find(source: str | Path, download: dict) -> Path:
         if (path / FILE_NAME).is_file():
             return path / FILE_NAME
         raise FileNotFoundError(f"folder {path} holds no {FILE_NAME}; save_pretrained writes one")
-    if str(source).count("/") != 1 or path.suffix or not all(path.parts) or str(source).startswith(("/", ".", "~")):
+    if str(source).count("/") != 1 or path.suffix in (".safetensors", ".pt", ".pth", ".bin") or not all(path.parts) or str(source).startswith(("/", ".", "~")):
         raise FileNotFoundError(f"{source} is neither a file or folder here nor the name of a model on the Hugging Face hub (owner/name)")
     try:
         return Path(hf_hub_download(str(source), FILE_NAME, **download))

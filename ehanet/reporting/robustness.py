@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.data.corruptions import SEVERITIES, corrupt
 from ehanet.metrics.corruption import Resampled, corruption_errors, interval, resample_conditions
+from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import compare
-from ehanet.records import read_record
+from ehanet.records import read_beside
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import brightened, display_note
 from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
@@ -65,7 +66,7 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
         return table
     labels = list(dict.fromkeys(scores["label"]))
     away = {label: [frame for _, frame in scores[scores["label"] == label].groupby("seed")] for label in labels}
-    home = {label: [pd.read_csv(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in dict.fromkeys(scores.loc[scores["label"] == label, "seed"])]
+    home = {label: [read_scores(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in dict.fromkeys(scores.loc[scores["label"] == label, "seed"])]
             for label in labels}
     means = {place: compare(frames, "dice", labels[0]).set_index("method") for place, frames in (("home", home), ("away", away))}
     methods = dict(zip(scores["label"], scores["method"]))
@@ -117,7 +118,7 @@ def _title(other: str) -> str:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict]:
-    return read_corrupted(path.with_name(path.name + ".csv")), read_record(path.with_name(path.name + ".json"))
+    return read_corrupted(path.with_name(path.name + ".csv")), read_beside(path.with_name(path.name + ".csv"))
 
 
 def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
