@@ -1,0 +1,51 @@
+"""Runs taken up again where the files of the run before do not fit together or not here."""
+
+import pytest
+import torch
+from archives import disc, encoded, make_folder, picture
+
+from ehanet.checkpoints import load_checkpoint
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.models.folding import drop_idle_biases
+from ehanet.training import Trainer, fit
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Two epochs of EHANet on twenty discs."""
+    files = {f"{kind}/{index}.png": encoded(draw(index, 32, 32), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
+    folder = make_folder(tmp_path_factory.mktemp("own") / "discs", files)
+    return RunConfig(dataset=str(folder), size=32, epochs=2, batch_size=8, learning_rate=2e-3, precision="float32", device="cpu")
+
+
+def test_a_kill_between_the_two_checkpoints_leaves_record_and_best_of_one_epoch(config, tmp_path, monkeypatch):
+    """best.pt of epoch 2 is written, last.pt is not; where the repeated epoch comes out lower, the first one's score stands with its weights."""
+    data = load_dataset(config.dataset, size=32)
+    dice = iter([0.5, 0.6, 0.4])
+    monkeypatch.setattr(Trainer, "_validate", lambda self: (1.0, next(dice)))
+    trainer = Trainer(config, data, tmp_path)
+    trainer.resume()
+    trainer.run_epoch()
+    trainer.save.wait()
+    before = (tmp_path / "last.pt").read_bytes()
+    trainer.run_epoch()
+    trainer.save.wait()
+    (tmp_path / "last.pt").write_bytes(before)
+    record = fit(config, tmp_path, progress=False)
+    assert record["best"]["epoch"] == load_checkpoint(tmp_path / "best.pt")["epoch"] == 2 and record["best"]["val_dice"] == 0.6
+
+
+def test_a_run_of_another_kind_of_device_is_refused_in_one_line(config, tmp_path):
+    """On CUDA biases that a batch norm takes away again are not trained, so that the optimizer's state has other places."""
+    data = load_dataset(config.dataset, size=32)
+    there = Trainer(config, data, tmp_path)
+    drop_idle_biases(there.model, torch.zeros(1, 3, 32, 32))
+    there.trained = [parameter for parameter in there.model.parameters() if parameter.requires_grad]
+    there.optimizer = torch.optim.AdamW(there.trained)
+    there.schedule = torch.optim.lr_scheduler.LambdaLR(there.optimizer, lambda step: 1.0)
+    there.resume()
+    there.run_epoch()
+    there.save.wait()
+    with pytest.raises(ValueError, match=r"was begun on another kind of device than cpu .*\(\d+ trained parameters there, \d+ here\); go on there, or remove the folder"):
+        fit(config, tmp_path, progress=False)
