@@ -18,7 +18,7 @@ from ehanet.reporting import comparison
 from ehanet.reporting.glance import card
 from ehanet.reporting.results import published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
-from ehanet.reporting.writers import to_html, to_latex, to_markdown
+from ehanet.reporting.writers import breakable, to_html, to_latex, to_markdown
 
 MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"], "content": "c" * 64, "split": {"sha256": "5" * 64}}
 
@@ -146,6 +146,11 @@ def test_why_no_cell_is_bold(tmp_path):
     same = [0.5, 0.25]
     notes = comparison(write_scores(tmp_path, {label: same for label in ("ehanet", "lanet")}), "kvasir-seg")["comparison_kvasir-seg"].notes
     assert any("No cell is bold: no row beats every other one significantly. With so few images or patients and as many rows the smallest possible p is 0.500." in note for note in notes)
+
+
+def test_file_names_break_between_their_words():
+    assert breakable("mobilenetv1_100.imagenet.safetensors, fine-tuned") == "mobilenetv1_100.<wbr>imagenet.<wbr>safetensors, fine-tuned"
+    assert breakable("0.85 < 1.25 e.g.") == "0.85 &lt; 1.25 e.g."
 
 
 def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):

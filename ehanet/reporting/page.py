@@ -15,7 +15,7 @@ from ehanet.reporting.results import ABSENT, PHANTOM, PUBLISHED, REPRODUCED
 from ehanet.reporting.style import look
 from ehanet.reporting.template import STYLE, TEMPLATE
 from ehanet.reporting.wording import dataset_title
-from ehanet.reporting.writers import to_html
+from ehanet.reporting.writers import breakable, to_html
 
 MARKS = {
     REPRODUCED: "Trained and measured by this code on real images.",
@@ -113,7 +113,7 @@ def _runs(runs: list[tuple[dict, str]]) -> str:
         cells = [dataset_title(Path(config["dataset"]).name), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
                  _time(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
         name = look(config["label"], config["method"]).title
-        body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f'<td class="{"text" if title == "Encoder" else ""}">{escape(str(cell))}</td>' for title, cell in zip(head[1:], cells)) + f"<td>{files}</td></tr>")
+        body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f'<td class="{"text" if title == "Encoder" else ""}">{breakable(str(cell))}</td>' for title, cell in zip(head[1:], cells)) + f"<td>{files}</td></tr>")
     return ('<figure class="table"><div class="scroll" tabindex="0" role="region" aria-label="Trainings"><table><thead><tr>'
             + "".join(f'<th scope="col">{name}</th>' for name in head) + f'</tr></thead><tbody>{"".join(body)}</tbody></table></div></figure>')
 

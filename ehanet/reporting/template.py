@@ -40,7 +40,7 @@ tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--card); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper); min-width: 6.5rem; }
 thead th:first-child { position: sticky; left: 0; z-index: 1; text-align: left; }
-td.text { overflow-wrap: anywhere; min-width: 6.5rem; }
+td.text { min-width: 6.5rem; }
 .score, .count, .value { text-align: right; }
 .value { white-space: nowrap; }
 td.absent { font-style: italic; color: var(--muted); }

@@ -98,10 +98,15 @@ def to_html(table: Table) -> str:
 
 def _html_cell(cell, column: Column) -> str:
     if column.kind != "score" or cell is None:
-        return f'<td class="{column.kind}">{escape(_plain(cell))}</td>'
+        return f'<td class="{column.kind}">{breakable(_plain(cell))}</td>'
     mean, interval = format_score(cell, column.digits)
     mean = f"<strong>{mean}</strong>" if cell.bold else mean
     return f'<td class="score">{mean}' + (f"<small>{interval}</small>" if interval else "") + "</td>"
+
+
+def breakable(text: str) -> str:
+    """Escaped text whose file names may break after a full stop, slash or underscore, not within a word."""
+    return re.sub(r"(?<=\w)([._/])(?=[^\W\d_]{3})", r"\1<wbr>", escape(text))
 
 
 def why_empty(row: dict, columns: list[Column]) -> str | None:
