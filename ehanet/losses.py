@@ -235,7 +235,7 @@ class EHANetLoss:
         per_image, smooth: see ``dice_bce``; of the region terms.
 
     Raises:
-        ValueError: an unknown ``edge_loss``, or ``smooth`` not above 0.
+        ValueError: an unknown ``edge_loss``, or ``smooth`` not between 0 and 1.
     """
 
     def __init__(self, edge_loss: str = "lovasz", deep_supervision: bool = True, per_image: bool = False, smooth: float | None = None):

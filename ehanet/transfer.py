@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehanet.config import RunConfig, find_weights
+from ehanet.data.splits import content_and_split
 from ehanet.devices import forward_pass, place
 from ehanet.files import file_sha256
 from ehanet.models import build_model
@@ -99,13 +100,10 @@ def check_same_split(about: dict, manifest: dict, setting: str, file: str) -> No
         about: what the weights ``file`` of the ``setting`` says about itself. manifest: of the data set to train on.
     """
     counts = ", ".join(f"{count} {part}" for part, count in manifest["split"]["counts"].items())
-    parts = manifest.get("part_hashes", {})
+    told = dict.fromkeys(manifest.get("part_hashes", {}), "another one here") | {manifest["name"]: f"here {counts}"}  # a union has no counts of its parts
     for data in about.get("data", []):
-        name, known = data["name"], data.get("split") or data.get("counts")
-        if name in parts:  # of a union, whose manifest has no counts of its parts
-            same, here = not data.get("split") or data["split"] == parts[name][1][:16], "another one here"
-        else:
-            same, here = name != manifest["name"] or not known or known in (manifest["split"]["sha256"][:16], counts), f"here {counts}"
-        if not same:
-            raise ValueError(f"{setting}: {file} was trained on another split of {name} ({data['counts']}; {here}): "
+        name = data["name"]
+        known = data.get("split") or (data.get("counts") if name == manifest["name"] else None)
+        if name in told and known and known not in (content_and_split(manifest, name)[1][:16], counts):
+            raise ValueError(f"{setting}: {file} was trained on another split of {name} ({data['counts']}; {told[name]}): "
                              "its training may have seen the test images, so take other weights or its split")

@@ -120,6 +120,11 @@ def make_tar(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+def discs(side: int) -> dict[str, bytes]:
+    """The files of a folder of one's own: twenty images with a disc each as mask, ``side`` x ``side`` pixels."""
+    return {f"{kind}/{index}.png": encoded(draw(index, side, side), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
+
+
 def make_folder(path: Path, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         file = path / name

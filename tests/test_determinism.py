@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from archives import disc, encoded, make_folder, picture
+from archives import discs, make_folder
 
 from ehanet import EHANet, predict
 from ehanet.config import RunConfig
@@ -25,8 +25,7 @@ def test_the_shipped_checkpoint_predicts_here_what_it_predicts_elsewhere():
 
 def test_a_training_begins_here_as_it_begins_elsewhere(tmp_path):
     """On one machine it is the same bit for bit: test_faults.py."""
-    files = {f"{kind}/{index}.png": encoded(draw(index, 64, 64), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
-    config = RunConfig(dataset=str(make_folder(tmp_path / "discs", files)), size=64, epochs=2, batch_size=8, learning_rate=1e-3, precision="float32", device="cpu")
+    config = RunConfig(dataset=str(make_folder(tmp_path / "discs", discs(64))), size=64, epochs=2, batch_size=8, learning_rate=1e-3, precision="float32", device="cpu")
     fit(config, tmp_path / "run", progress=False)
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     for name, expected in LOSSES.items():

@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from archives import disc, encoded, kvasir, make_folder, make_zip, picture
+from archives import discs, encoded, kvasir, make_folder, make_zip, picture
 
 from ehanet import load_run, training
 from ehanet.checkpoints import load_checkpoint, save_checkpoint
@@ -44,8 +44,7 @@ exec(TINY)  # here and in the child processes
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """Two epochs of a very small U-Net on twenty discs."""
-    files = {f"{kind}/{index}.png": encoded(draw(index, 32, 32), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
-    folder = make_folder(tmp_path_factory.mktemp("own") / "discs", files)
+    folder = make_folder(tmp_path_factory.mktemp("own") / "discs", discs(32))
     return RunConfig(method="tiny", dataset=str(folder), size=32, epochs=2, batch_size=8, learning_rate=1e-3, precision="float32", device="cpu")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from archives import disc, encoded, kvasir, make_folder, make_zip, picture
+from archives import discs, kvasir, make_folder, make_zip
 from test_data_download import CONTENT, SHA256, server  # noqa: F401 (a fixture)
 from test_workflow_steps import write_notebook
 
@@ -108,8 +108,7 @@ def report(nursery: Nursery, runs: int, what: str) -> None:
 
 @pytest.mark.slow
 def test_training(tmp_path):
-    files = {f"{kind}/{index}.png": encoded(draw(index, 32, 32), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
-    config = {"method": "tiny", "dataset": str(make_folder(tmp_path / "discs", files)), "size": 32, "epochs": 6, "batch_size": 8, "learning_rate": 1e-3,
+    config = {"method": "tiny", "dataset": str(make_folder(tmp_path / "discs", discs(32))), "size": 32, "epochs": 6, "batch_size": 8, "learning_rate": 1e-3,
               "precision": "float32", "device": "cpu"}
 
     def result(folder):

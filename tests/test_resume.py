@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from archives import disc, encoded, make_folder, picture
+from archives import discs, make_folder
 
 from ehanet.checkpoints import load_checkpoint
 from ehanet.config import RunConfig
@@ -14,8 +14,7 @@ from ehanet.training import Trainer, fit
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """Two epochs of EHANet on twenty discs."""
-    files = {f"{kind}/{index}.png": encoded(draw(index, 32, 32), "PNG") for index in range(20) for kind, draw in (("images", picture), ("masks", disc))}
-    folder = make_folder(tmp_path_factory.mktemp("own") / "discs", files)
+    folder = make_folder(tmp_path_factory.mktemp("own") / "discs", discs(32))
     return RunConfig(dataset=str(folder), size=32, epochs=2, batch_size=8, learning_rate=2e-3, precision="float32", device="cpu")
 
 

@@ -13,12 +13,7 @@ from ehanet.records import read_record
 
 def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
     """Whether the report holds a finished run of these settings with all its predictions."""
-    try:
-        record = read_record(_record(reports, dataset, run))
-        same = not run.differences(RunConfig.from_dict(record["config"]))
-    except (OSError, ValueError, KeyError):
-        return False
-    return same and are_kept(predictions_path(reports, dataset, run.label, run.seed))
+    return _kept_record(reports, dataset, run) is not None
 
 
 def check_same_weights(profile: Profile, reports: str, new: list[RunConfig]) -> None:
@@ -29,16 +24,23 @@ def check_same_weights(profile: Profile, reports: str, new: list[RunConfig]) -> 
     """
     wanted = {(setting, file): find_weights(file, profile.weights) for run in new for setting in WEIGHT_FILES if (file := getattr(run, setting))}
     for run in profile.runs if wanted else ():
-        key = dataset_key(run.dataset)
-        if not is_kept(reports, key, run):
-            continue
-        record = read_record(_record(reports, key, run))
+        record = _kept_record(reports, dataset_key(run.dataset), run) or {}
         for setting in WEIGHT_FILES:
             path, before = wanted.get((setting, getattr(run, setting))), record.get(f"{setting}_sha256")
             if path and before and before != (now := describe(path, None)["sha256"]):
-                raise ValueError(f"{path}: the kept runs had another file of this name (SHA-256 {before[:8]} in {_record(reports, key, run)}, {now[:8]} now), so new ones would not "
+                raise ValueError(f"{path}: the kept runs had another file of this name (SHA-256 {before[:8]} in {_place(reports, dataset_key(run.dataset), run)}, {now[:8]} now), so new ones would not "
                                  "compare with them. Put that file in its place, or train all runs anew without KEEP=1")
 
 
-def _record(reports: str, dataset: str, run: RunConfig) -> Path:
+def _kept_record(reports: str, dataset: str, run: RunConfig) -> dict | None:
+    """The record of a kept run, else None."""
+    try:
+        record = read_record(_place(reports, dataset, run))
+        same = not run.differences(RunConfig.from_dict(record["config"]))
+    except (OSError, ValueError, KeyError):
+        return None
+    return record if same and are_kept(predictions_path(reports, dataset, run.label, run.seed)) else None
+
+
+def _place(reports: str, dataset: str, run: RunConfig) -> Path:
     return Path(reports, "runs", dataset, run.label, f"seed{run.seed}", "record.json")

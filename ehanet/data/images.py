@@ -123,7 +123,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 def wide_range(data: bytes, name: str) -> float | None:
     """The largest value of the range that :func:`decode_image` takes a grey image of more than 8 bits to have, None for other images."""
-    image = _open(data, name)
+    image = _open(data, name, load=False)  # an ordinary image is decoded once, for its pixels
     return _range(np.asarray(image), name) if _is_wide(image) else None
 
 

@@ -110,9 +110,9 @@ def rank_stability(frames: Frames, score: str = "dice", resamples: int = RESAMPL
     return pd.DataFrame(shares, index=pd.Index(scores.methods, name="method"), columns=range(1, len(shares) + 1))
 
 
-def smallest_p(clusters: np.ndarray) -> float:
-    """The least p of the permutation test with so many groups, (images,): all signs alike, or all the other way."""
-    return 2.0 ** (1 - len(np.unique(clusters)))
+def smallest_p(clusters: np.ndarray, comparisons: int = 1) -> float:
+    """The least p of the permutation test with so many groups, (images,), after Holm's correction: all signs alike, or all the other way."""
+    return min(1.0, comparisons * 2.0 ** (1 - len(np.unique(clusters))))
 
 
 def significantly_best(

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
-from ehanet.records import read_beside
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, write_table
@@ -111,7 +110,7 @@ def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: 
                              + (f" (best of {len(rivals)})" if len(rivals) > 1 else ""),
                   "difference": Score(*map(float, difference)), "p": "< 0.001" if p < 0.001 else f"{p:.3f}",
                   "verdict": decide(row["mark"], subject.encoder, [len(frames[each.label]) for each in (subject, *rivals)], better, lacking,
-                                    (len(frames) - 1) * smallest_p(scores.clusters), worse)}
+                                    smallest_p(scores.clusters, len(frames) - 1), worse)}
 
 
 def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str = "", reachable: float = 0.0, worse: bool = False) -> str:
@@ -148,7 +147,6 @@ def _corrupted(path: Path) -> dict[str, list[pd.DataFrame]]:
     """Label -> for each seed the mean Dice of each image over its corruptions, as a score table; empty where there are none."""
     if not path.is_file():
         return {}
-    read_beside(path)
-    frame = read_corrupted(path)
+    frame, _ = read_corrupted(path)
     means = frame[frame["severity"] > 0].groupby(["label", "seed", "image", "group"], as_index=False)["dice"].mean()
     return {label: [one.reset_index(drop=True) for _, one in part.groupby("seed")] for label, part in means.groupby("label")}

@@ -119,8 +119,7 @@ def _bold_note(body: list[dict], tracks: dict[str, list[Result]]) -> str:
     note = "Bold: the best mean, and significantly better than every other row" + " of its track" * (len(tracks) > 1) + f" (paired permutation tests, Holm-corrected p < {ALPHA})."
     if bold:
         return note
-    rivals = max(map(len, tracks.values())) - 1
-    reachable = min(1, rivals * smallest_p(next(iter(tracks.values()))[0].frames[0]["group"].to_numpy()))
+    reachable = smallest_p(next(iter(tracks.values()))[0].frames[0]["group"].to_numpy(), max(map(len, tracks.values())) - 1)
     few = f" With so few images or patients and as many rows the smallest possible p is {reachable:.3f}." if reachable >= ALPHA else ""
     return f"{note} No cell is bold: no row beats every other one significantly.{few}"
 

@@ -78,18 +78,19 @@ def beginning(encoder: str) -> str | None:
 NEVER_FOUND = Result("lw-mhfi-net", "lw-mhfi-net", [], [], [], "no public code or description found")
 
 
-def read_corrupted(file: str | Path) -> pd.DataFrame:
-    """Dice of single images under corruption or of another data set, as ``ehanet.robustness`` writes them; each image is a group of its own where the
-    file has no groups.
+def read_corrupted(file: str | Path) -> tuple[pd.DataFrame, dict]:
+    """Dice of single images under corruption or of another data set, as ``ehanet.robustness`` writes them, and the record beside it; each image is a
+    group of its own where the file has no groups.
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: the file was altered after it was written.
     """
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found; run the robustness step again")
     scores = pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False)
-    return scores if "group" in scores else scores.assign(group=scores["image"])
+    return (scores if "group" in scores else scores.assign(group=scores["image"])), read_beside(file)
 
 
 def read_results(reports: str | Path, dataset: str) -> list[Result]:

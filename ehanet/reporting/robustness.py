@@ -13,7 +13,6 @@ from ehanet.data.corruptions import SEVERITIES, corrupt
 from ehanet.metrics.corruption import Resampled, corruption_errors, interval, resample_conditions
 from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import compare
-from ehanet.records import read_beside
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import brightened, display_note
 from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
@@ -29,7 +28,7 @@ REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that
 def robustness_report(reports: str | Path, dataset: str) -> Table:
     """Write tables/robustness_<dataset> and figures/robustness_<dataset> from robustness/<dataset>.csv and return the table."""
     reports = Path(reports)
-    scores, about = _read(reports / "robustness" / dataset)
+    scores, about = read_corrupted(reports / "robustness" / f"{dataset}.csv")
     rows = read_results(reports, dataset)
     found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
@@ -57,7 +56,7 @@ def corruption_sheet(data: Dataset, reports: str | Path, corruptions: list[str])
 def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     """Write tables/cross_<dataset> from robustness/<dataset>__on__<other>.csv and scores/<dataset>/ and return the table."""
     reports = Path(reports)
-    scores, about = _read(reports / "robustness" / f"{dataset}__on__{other}")
+    scores, about = read_corrupted(reports / "robustness" / f"{dataset}__on__{other}.csv")
     caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
     rows = read_results(reports, dataset)
     if scores.empty:
@@ -115,10 +114,6 @@ def _title(other: str) -> str:
     """"Phantom polyps, seed 1" for the data set that ``ehanet.robustness.write_phantom_folder`` draws."""
     name, _, seed = other.rpartition("-seed")
     return f"{dataset_title(name)}, seed {seed}" if name and seed.isdigit() else dataset_title(other)
-
-
-def _read(path: Path) -> tuple[pd.DataFrame, dict]:
-    return read_corrupted(path.with_name(path.name + ".csv")), read_beside(path.with_name(path.name + ".csv"))
 
 
 def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
