@@ -1,17 +1,18 @@
-"""Inference: images a second and latency of EHANet, beside the plain way and beside the U-Net of segmentation_models_pytorch on the same encoder."""
+"""Inference: images a second and latency of EHANet, beside the plain way and beside the U-Net of segmentation_models_pytorch on the same encoder; on a CPU
+each in a process of its own, since ours keeps its memory."""
 
 from __future__ import annotations
 
-from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.timing import Ratio, compare, limit_seconds, seconds, spread
-from ehanet.devices import compute_dtype, narrow_weights
-from ehanet.graphs import WARM_UP, recorded
-from ehanet.inference import images_at_once, predict
+from benchmarks.timing import Ratio, apart, compare, limit_seconds
+from ehanet.devices import compute_dtype, forward_pass, keep_memory, prepare_inference
+from ehanet.graphs import recorded
+from ehanet.inference import predict
 from ehanet.models import build_model
 from ehanet.models.folding import folded
 
@@ -21,60 +22,75 @@ MANY = 32  # images of the stream that ``predict`` gets
 
 def rows(device: torch.device, peaks: dict) -> list[Ratio]:
     """The lines of this group."""
-    torch.manual_seed(0)
-    model = build_model("ehanet").eval().to(device)
-    stream = np.random.default_rng(0).integers(0, 256, (MANY, SIZE, SIZE, 3), dtype=np.uint8)
-    batch, one = (torch.rand(count, 3, SIZE, SIZE, device=device) for count in (8, 1))
-    fast = folded(model, one)
-    if compute_dtype("auto", device) == torch.bfloat16:
-        narrow_weights(fast, torch.bfloat16)
-    control = build_model("mobilevit-unet").eval().to(device)
-    piece = min(8, images_at_once(device))
-    found = [
-        compare("inference, 8 images", _call(model, batch), _call(fast, batch, device, piece), device, 5, 6, limit_seconds(peaks, 8),
-                f"network alone, ours in batches of {piece}"),
-        compare("inference, one image", _call(model, one), _call(fast, one, device), device, 9, 4 if device.type == "cpu" else 3,
-                limit_seconds(peaks, 1), "latency of the network alone"),
-        compare(f"predict, {MANY} images", lambda: _plain_predictions(model, stream, device), lambda: predict(model, stream, precision="auto"), device, 3,
-                note="uint8 in, probabilities out, folding included; ours in bfloat16 where that is fast"),
-        compare("MobileViT-S + U-Net, 8 images", _call(control, batch), _call(fast, batch, device, piece), device, 5,
-                note="segmentation_models_pytorch's network, plain, over EHANet, ours"),
-    ]
-    return found + [_growth(fast, size, count, device) for size, count in ((64, 1), (128, 1), (512, 1), (256, 2), (256, 4), (256, 16))]
+    with apart(device, our_call, 8, SIZE, device) as ours, apart(device, our_call, 1, SIZE, device) as ours_of_one:
+        with apart(device, plain_call, "ehanet", 8, device) as plain:
+            found = [compare("inference, 8 images", plain, ours, device, 5, 6, limit_seconds(peaks, 8), "network alone")]
+        with apart(device, plain_call, "ehanet", 1, device) as plain:
+            found.append(compare("inference, one image", plain, ours_of_one, device, 9, 4 if device.type == "cpu" else 3, limit_seconds(peaks, 1),
+                                 "latency of the network alone"))
+        with apart(device, plain_stream, device, calls=1) as plain, apart(device, our_stream, device, calls=1) as stream:
+            found.append(compare(f"predict, {MANY} images", plain, stream, device, 3,
+                                 note="uint8 in, probabilities out, folding included; ours in bfloat16 where that is fast"))
+        with apart(device, plain_call, "mobilevit-unet", 8, device) as control:
+            found.append(compare("MobileViT-S + U-Net, 8 images", control, ours, device, 5,
+                                 note="segmentation_models_pytorch's network, plain, over EHANet, ours"))
+        for size, count in ((64, 1), (128, 1), (512, 1), (256, 2), (256, 4), (256, 16)):
+            with apart(device, our_call, count, size, device) as other:
+                row = compare(f"an image at {size} px in a batch of {count}", ours_of_one, other, device, note="over one image at 256 px alone, both ours")
+                found.append(replace(row, ours=row.ours / count, **{name: getattr(row, name) * count for name in ("ratio", "low", "high")}))
+    return found
 
 
-def _call(model: nn.Module, images: torch.Tensor, device: torch.device | None = None, piece: int | None = None):
-    """A call of the network on ``piece`` images at once; with a device in the precision and layout that are fast there."""
-    dtype = torch.float32 if device is None else compute_dtype("auto", device)
-    if device is not None:
-        images = images.contiguous(memory_format=torch.channels_last)
-
-    def network(part: torch.Tensor) -> list[torch.Tensor]:
-        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-            return [model(part).logits.sigmoid()]
-
-    run = network if device is None else recorded(network, device)
+def plain_call(method: str, count: int, device: torch.device):
+    """A call of a network as released: float32, contiguous layout, eager."""
+    model, images = _network(method, device), torch.rand(count, 3, SIZE, SIZE, device=device)
 
     @torch.no_grad()
     def call() -> None:
-        for part in images.split(piece or len(images)):
-            run(part)[0].sum().item()
+        model(images).logits.sigmoid().sum().item()
 
     return call
 
 
-@torch.no_grad()
-def _plain_predictions(model: nn.Module, stream: np.ndarray, device: torch.device) -> None:
-    for start in range(0, len(stream), 8):
-        images = torch.from_numpy(stream[start:start + 8]).permute(0, 3, 1, 2).to(device).float() / 255
-        model(images.contiguous()).logits.sigmoid().cpu().numpy()
+def our_call(count: int, size: int, device: torch.device):
+    """A call of EHANet as ``predict`` prepares it from the second batch on, in the precision that is fast there."""
+    dtype = compute_dtype("auto", device)
+    images = torch.rand(count, 3, size, size, device=device)
+    model = folded(_network("ehanet", device), images[:1])
+    prepare_inference(model, device, dtype)
+    keep_memory()
+    run = recorded(lambda part: [forward_pass(model, part, dtype).logits.float().sigmoid()], device)
+
+    @torch.no_grad()
+    def call() -> None:
+        run(images)[0].sum().item()
+
+    return call
 
 
-def _growth(fast: nn.Module, size: int, count: int, device: torch.device) -> Ratio:
-    """Seconds of one image at 256 x 256 alone, and of one image of another size or batch: how cost grows."""
-    reference = _call(fast, torch.rand(1, 3, SIZE, SIZE, device=device), device)
-    other = _call(deepcopy(fast), torch.rand(count, 3, size, size, device=device), device)
-    for _ in range(WARM_UP + 1):
-        reference(), other()
-    times = np.array([[seconds(reference, device), seconds(other, device) / count] for _ in range(5)])
-    return Ratio(f"an image at {size} px in a batch of {count}", *np.median(times, axis=0), *spread(times), note="over one image at 256 px alone, both ours")
+def plain_stream(device: torch.device):
+    """A call that predicts the stream in batches of 8, the network as released."""
+    model, stream = _network("ehanet", device), _stream()
+
+    @torch.no_grad()
+    def call() -> None:
+        for start in range(0, len(stream), 8):
+            images = torch.from_numpy(stream[start:start + 8]).permute(0, 3, 1, 2).to(device).float() / 255
+            model(images.contiguous()).logits.sigmoid().cpu().numpy()
+
+    return call
+
+
+def our_stream(device: torch.device):
+    """A call of ``predict`` on the stream."""
+    model, stream = _network("ehanet", device), _stream()
+    return lambda: predict(model, stream, precision="auto")
+
+
+def _network(method: str, device: torch.device) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(method).eval().to(device)
+
+
+def _stream() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (MANY, SIZE, SIZE, 3), dtype=np.uint8)

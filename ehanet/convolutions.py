@@ -25,7 +25,7 @@ def prepare_convolutions(model: nn.Module, dtype: torch.dtype) -> None:
         if dtype == torch.bfloat16 and isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1:
             if layer.groups > 1 or layer.in_channels % 16:
                 layer.to(memory_format=torch.contiguous_format)
-                layer.register_forward_pre_hook(_plain_order)
+                layer.register_forward_pre_hook(plain_order)
         elif type(layer) in (nn.Conv2d, _FullPrecisionOfSmallMaps, _StridedDepthwise, _PlainOrderOfLargeMaps):
             layer.__class__ = _kind(layer, dtype)  # a hook can neither switch autocast off around the layer nor give it another gradient
 
@@ -39,7 +39,8 @@ def _kind(layer: nn.Conv2d, dtype: torch.dtype) -> type[nn.Conv2d]:
     return _PlainOrderOfLargeMaps if plain and torch.backends.cpu.get_cpu_capability() == "AVX2" else nn.Conv2d
 
 
-def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A forward hook: what ``layer`` gets lies in the plain order of memory."""
     return tuple(images.contiguous() for images in inputs)
 
 

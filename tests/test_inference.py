@@ -12,8 +12,8 @@ from torch import nn
 
 from ehanet import build_model, predict
 from ehanet.config import RunConfig
-from ehanet.devices import compute_dtype, find_device, forward_pass, narrow_weights
-from ehanet.inference import predict_run
+from ehanet.devices import compute_dtype, find_device, forward_pass, narrow_weights, prepare_inference
+from ehanet.inference import images_at_once, predict_run
 from ehanet.models.folding import folded
 from ehanet.models.output import SegmentationOutput
 
@@ -180,11 +180,11 @@ def test_bfloat16_predicts_nearly_the_same():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 1, 1)).eval()
     network = Wrapped(model)
     images = [RGB, RGB, RGB]
-    exact, narrow = predict(network, images), predict(network, images, precision="bfloat16")
+    exact, narrow = predict(network, images, batch_size=1), predict(network, images, batch_size=1, precision="bfloat16")
     assert narrow.dtype == np.float32
     assert 0 < np.abs(narrow - exact).max() < 0.01
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-    assert np.array_equal(predict(network, images, precision="auto"), exact if compute_dtype("auto", torch.device("cpu")) == torch.float32 else narrow)
+    assert np.array_equal(predict(network, images, batch_size=1, precision="auto"), exact if compute_dtype("auto", torch.device("cpu")) == torch.float32 else narrow)
 
 
 class Wrapped(nn.Module):
@@ -206,6 +206,46 @@ def test_weights_kept_in_bfloat16_give_what_autocast_gives():
     found = forward_pass(network, images, torch.bfloat16)
     assert torch.equal(found.logits, expected.logits) and torch.equal(found.edge, expected.edge)
     assert {layer.weight.dtype for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))} == {torch.bfloat16}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"iem": False}, {"ahfa": False}, {"efa": False}, {"variant": "figure"}], ids=str)
+def test_a_network_for_masks_alone_has_the_same_mask_and_computes_nothing_else(options):
+    torch.manual_seed(0)
+    network, images = build_model("ehanet", **options).eval(), torch.rand(2, 3, 64, 96)
+    whole = network(images)
+    called = set()
+    for name, layer in network.named_modules():
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: called.add(name))
+    network.mask_only = True
+    found = network(images)
+    assert torch.equal(found.logits, whole.logits) and len(whole.sides) == 4 and found.sides == [] and found.edge is found.edge_logits is None
+    assert "head.0" in called and not [name for name in called if "edge" in name or ".side" in name or ".gate" in name or ".project" in name]
+
+
+@torch.no_grad()
+def test_the_patches_of_one_image_lie_densely_where_masks_alone_are_predicted():
+    """timm's MobileViT takes them as a view of the map; each addition to them then takes ten times as long. The result is the same to the last bit."""
+    torch.manual_seed(0)
+    network, images, dense = build_model("ehanet").eval(), torch.rand(1, 3, 64, 64), []
+    network.encoder.net.stages[2][1].transformer[0].register_forward_pre_hook(lambda block, inputs: dense.append(inputs[0].is_contiguous()))
+    before = network(images).logits
+    prepare_inference(network, torch.device("cpu"), torch.float32)
+    assert torch.equal(network(images).logits, before) and dense == [False, True]
+
+
+def test_the_network_given_keeps_its_other_outputs():
+    torch.manual_seed(0)
+    network = build_model("ehanet").eval()
+    predict(network, [RGB, RGB], batch_size=1)
+    assert not network.mask_only and len(network(torch.rand(1, 3, 32, 32)).sides) == 4
+
+
+def test_a_cpu_predicts_more_small_images_at_once_than_large_ones(model):
+    predict(model, [RGB] * 20)
+    assert model.seen == [(16, 3, 40, 50), (4, 3, 40, 50)]
+    cpu = torch.device("cpu")
+    assert [images_at_once(cpu, side**2) for side in (32, 256, 512, 724, 1024, 4000)] == [16, 8, 2, 1, 1, 1]
 
 
 def test_an_unknown_precision_is_refused(model):

@@ -37,9 +37,14 @@ class EHANet(nn.Module, Pretrained):
             in the gates, see :class:`FigureEFA`), "figure-iem" (the IEM takes the encoder's features before EFA), "figure-ahfa" (the gate's
             first 1x1 comes before the average) for one module alone.
 
+    Attributes:
+        mask_only: set to True, the outputs but the final one are neither computed nor returned (no sides, ``edge`` is ``None``), as :func:`ehanet.predict` wants it.
+
     Raises:
         ValueError: an unknown variant, encoder or weights file.
     """
+
+    mask_only = False
 
     def __init__(self, encoder: str = "mobilevit_s", pretrained: bool = False, encoder_weights: str | Path | None = None,
                  efa: bool = True, iem: bool = True, ahfa: bool = True, variant: str = "released"):
@@ -64,13 +69,19 @@ class EHANet(nn.Module, Pretrained):
         features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
         f1, f2, f3, f4, deep = [efa(feature) for efa, feature in zip(self.efa, features)]
         sides = []
-        for skip, aggregate in zip((f4, f3, f2, f1), self.decoder):
-            deep, side = aggregate(skip, deep)
-            sides.append(resize(side, size, align_corners=True))
+        for skip, block in zip((f4, f3, f2, f1), self.decoder):
+            if self.mask_only:
+                deep = block.aggregate(skip, deep)
+            else:
+                deep, side = block(skip, deep)
+                sides.append(resize(side, size, align_corners=True))
         full = resize(deep, size, align_corners=True)
         if self.iem is None:
             return SegmentationOutput(self.head(full), sides)
-        edge_logits, edge_feature = self.iem(*(features[:2] if self.iem_takes_encoder else (f1, f2)), size)
+        shallow = features[:2] if self.iem_takes_encoder else (f1, f2)
+        if self.mask_only:
+            return SegmentationOutput(self.head(torch.cat([full, self.iem.feature(self.iem.join(*shallow), size)], dim=1)), sides)
+        edge_logits, edge_feature = self.iem(*shallow, size)
         logits = self.head(torch.cat([full, edge_feature], dim=1))
         return SegmentationOutput(logits, sides, edge_logits.softmax(dim=1), edge_logits)
 
@@ -138,9 +149,13 @@ class AHFA(nn.Module):
 
     def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """skip (B, c, h, w), deep (B, C, h/2, w/2) -> D (B, c, h, w), side logit (B, 1, h, w)."""
-        x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
-        aggregated = self.short(x) + self.long(x)
+        aggregated = self.aggregate(skip, deep)
         return aggregated, self.side(self.project(aggregated) * self.gate(aggregated))
+
+    def aggregate(self, skip: Tensor, deep: Tensor) -> Tensor:
+        """D alone."""
+        x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
+        return self.short(x) + self.long(x)
 
 
 class FigureAHFA(AHFA):
@@ -163,8 +178,12 @@ class PlainAggregation(nn.Module):
 
     def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Shapes as in :class:`AHFA`."""
-        aggregated = self.fuse(torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1))
+        aggregated = self.aggregate(skip, deep)
         return aggregated, self.side(aggregated)
+
+    def aggregate(self, skip: Tensor, deep: Tensor) -> Tensor:
+        """D alone."""
+        return self.fuse(torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1))
 
 
 class IEM(nn.Module):
@@ -181,9 +200,17 @@ class IEM(nn.Module):
 
     def forward(self, f1: Tensor, f2: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """f1 (B, 32, h, w), f2 (B, 64, h/2, w/2) -> edge logits (B, 2, H, W), edge feature (B, 32, H, W)."""
-        x = torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
+        x = self.join(f1, f2)
         edge_logits = with_dense_gradient(self.edge_head(resize(self.edge_reduce(x), size)))
-        return edge_logits, self.feature_head(resize(self.feature_reduce(x), size))
+        return edge_logits, self.feature(x, size)
+
+    def join(self, f1: Tensor, f2: Tensor) -> Tensor:
+        """What both outputs are made of, (B, 4, h, w)."""
+        return torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
+
+    def feature(self, x: Tensor, size: torch.Size) -> Tensor:
+        """The edge feature of what :meth:`join` gives."""
+        return self.feature_head(resize(self.feature_reduce(x), size))
 
 
 class SqueezeExcitation(nn.Module):

@@ -1,0 +1,109 @@
+"""Data sets of the user's own: a folder or archive with images/ and masks/, through ``load_dataset``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from archives import CLUTTER, disc, encoded, kvasir, make_folder, make_zip, picture
+from PIL import Image
+
+from ehanet.data import load_dataset
+from ehanet.profiles import dataset_key
+from workflow.plan import source_files
+
+
+def own_files(count=5, suffixes=(".png", ".png"), value=255):
+    files = {}
+    for seed in range(count):
+        files[f"images/case {seed}{suffixes[0]}"] = encoded(picture(seed), "JPEG" if suffixes[0] == ".jpg" else "PNG")
+        files[f"masks/case {seed}{suffixes[1]}"] = encoded(disc(seed) * np.uint8(value), "PNG")
+    return files
+
+
+def test_own_folder_and_its_archive(tmp_path, fresh_cache):
+    folder = make_folder(tmp_path / "polyps", own_files(suffixes=(".jpg", ".png"), value=1) | CLUTTER)
+    data = load_dataset(folder, size=32)
+    assert data.name == "polyps" and data.ids == [f"case {seed}" for seed in range(5)]
+    assert data.masks.any(axis=(1, 2)).all()
+    assert {part: len(indices) for part, indices in data.splits.items()} == {"train": 3, "val": 1, "test": 1}
+    packed = make_zip(tmp_path / "polyps.zip", {f"top/{name}": value for name, value in own_files(suffixes=(".jpg", ".png")).items()})
+    assert load_dataset(str(packed), size=32).manifest["content"] == data.manifest["content"]
+    assert load_dataset("polyps", root=tmp_path, size=32).manifest["content"] == data.manifest["content"]
+
+
+def test_a_link_is_a_data_set_of_its_own_name_everywhere(tmp_path, fresh_cache, monkeypatch):
+    folder = make_folder(tmp_path / "real" / "folder", own_files())
+    packed = make_zip(tmp_path / "real" / "packed.zip", own_files())
+    links = [tmp_path / "links" / name for name in ("mine", "mine.zip")]
+    links[0].parent.mkdir()
+    for link, target in zip(links, (folder, packed)):
+        link.symlink_to(target)
+        data = load_dataset(link, size=32)
+        assert data.name == dataset_key(str(link)) == "mine" and data.manifest["sources"][0]["file"] == link.name
+    (tmp_path / "links" / "mine.split.csv").write_text("name,split\n" + "".join(f"case {seed}.png,{part}\n" for seed, part in enumerate(["train"] * 3 + ["val", "test"])))
+    assert load_dataset(links[0], size=32).manifest["split"]["source"] == "mine.split.csv"
+    assert source_files(str(links[0]), None)[1]["file"] == "mine.split.csv"
+    monkeypatch.chdir(folder / "images")
+    for name, found in ((".", "images"), ("..", "folder")):
+        assert dataset_key(name) == found
+    assert load_dataset("..", size=32).name == "folder"
+
+
+def test_a_turned_or_many_paged_file_is_refused_in_an_own_folder_alone(tmp_path, fresh_cache):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pages = encoded(picture(2), "TIFF", save_all=True, append_images=[Image.fromarray(picture(3))])
+    turned = encoded(picture(1), "JPEG", exif=exif)
+    files = {name: data for name, data in own_files().items() if name != "images/case 1.png"}
+    with pytest.raises(ValueError, match=r"turned: images/case 1\.jpg: stored turned or mirrored \(EXIF orientation 3\)"):
+        load_dataset(make_folder(tmp_path / "turned", files | {"images/case 1.jpg": turned}), size=32)
+    with pytest.raises(ValueError, match=r"pages: images/case 1\.tif: holds 2 images"):
+        load_dataset(make_folder(tmp_path / "pages", files | {"images/case 1.tif": pages}), size=32)
+    ids = [f"cju{number}" for number in range(6)]
+    make_zip(tmp_path / "root" / "kvasir-seg.zip", kvasir(ids) | {"Kvasir-SEG/images/cju2.jpg": turned})
+    assert len(load_dataset("kvasir-seg", root=tmp_path / "root", size=32).ids) == len(ids)
+
+
+def test_a_name_is_one_name_however_its_accents_are_encoded(tmp_path, fresh_cache):
+    whole, parted = "caf\u00e9", "cafe\u0301"
+    files = {name.replace("case", parted if name.startswith("masks") else whole): data for name, data in own_files().items()}
+    places = enumerate(["train"] * 3 + ["val", "test"])
+    (tmp_path / "accents.split.csv").write_text("name,split\n" + "".join(f"{parted} {seed},{part}\n" for seed, part in places))
+    data = load_dataset(make_folder(tmp_path / "accents", files), size=32)
+    assert data.ids == data.groups == [f"{whole} {seed}" for seed in range(5)] and data.manifest["split"]["source"] == "accents.split.csv"
+
+
+def test_grey_images_of_different_ranges_are_warned_of(tmp_path, fresh_cache):
+    def wide(seed, top):
+        values = picture(seed)[..., 0].astype(np.uint16) * (top // 255)
+        return encoded(values, "PNG")
+
+    def load(name, tops):
+        images = {f"images/case {seed}.png": wide(seed, top) for seed, top in enumerate(tops)}
+        return load_dataset(make_folder(tmp_path / name, {key: data for key, data in own_files().items() if key.startswith("masks")} | images), size=32)
+
+    assert load("alike", [65535] * 5).manifest["warnings"] == []
+    assert load("mixed", [65535, 4080, 4080, 65535, 65535]).manifest["warnings"] == [
+        "grey images of more than 8 bits scaled from different ranges, each by its own maximum (0 to 4095: 2, 0 to 65535: 3), so that their brightness does not compare; export all alike"]
+
+
+def test_images_in_subfolders_are_counted_in_a_warning(tmp_path, fresh_cache):
+    deeper = {name.replace("/", "/ward 2/"): data for name, data in own_files(2).items()} | {"masks/a/b/x.png": b"", "images/a/notes.txt": b""}
+    data = load_dataset(make_folder(tmp_path / "wards", own_files() | deeper | {"extra/y.png": b""}), size=32)
+    assert len(data.ids) == 5
+    assert data.manifest["warnings"] == ["5 files in images/ward 2 and 2 more were passed over; put them into images/ and masks/ themselves"]
+    with pytest.raises(ValueError, match="holds no images of deep; deep has the layout images/ and masks/ with files of the same stems, none in subfolders"):
+        load_dataset(make_folder(tmp_path / "deep", deeper), size=32)
+
+
+def test_own_folder_errors(tmp_path, fresh_cache):
+    with pytest.raises(FileNotFoundError, match="does not exist; name a folder or archive with images/ and masks/"):
+        load_dataset(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="unknown data set 'kvasir_seg'; known are kvasir-seg, dsb2018, isic2018, lgg, phantom-polyp"):
+        load_dataset("kvasir_seg")
+    files = own_files()
+    files["images/case 1.jpg"] = encoded(picture(1), "JPEG")
+    with pytest.raises(ValueError, match="a different file for 'case 1'"):
+        load_dataset(make_folder(tmp_path / "twice", files), size=32)
+    with pytest.raises(ValueError, match="holds no images of flat"):
+        load_dataset(make_folder(tmp_path / "flat", {"a.png": encoded(picture(0), "PNG")}), size=32)

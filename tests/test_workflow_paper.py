@@ -1,0 +1,151 @@
+"""The front door of ``make paper`` and Snakemake on a finished profile in a copy of the repository: what they run, say and refuse."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
+
+from ehanet import fingerprint
+from ehanet.profiles import load_profile
+from workflow import kinds
+from workflow.paper import _Lock, main
+from workflow.plan import read_plan, to_run, write_plan
+from workflow.step import _forget_other_training
+from workflow.step import main as run_planned
+
+
+def snakemake(*options):
+    """Snakemake's dry run of the written plan: the names of the steps that it would run."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", "workflow/Snakefile", "--config", "plan=runs/two/plan.json", "--cores", "2",
+               "--rerun-triggers", "params", "--nolock", "--quiet", "host", "progress", *options]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    assert done.returncode == 0, done.stderr
+    return {stamp.removesuffix(".json") for stamp in re.findall(r"output: runs/two/\.steps/([^,\s]+)", done.stdout + done.stderr)}
+
+
+def test_snakemake_runs_the_very_same_steps(copy):
+    profile = load_profile("two")
+    write_plan("runs/two/plan.json", profile, copy.steps)
+    assert read_plan("runs/two/plan.json") == copy.steps
+    assert snakemake() == set()
+    with open("ehanet/models/unet.py", "a") as file:
+        file.write("\nADDED = 1\n")
+    steps = copy.plan()
+    reasons = to_run(steps)
+    for id in reasons:
+        Path(steps[id].stamp).unlink()
+    write_plan("runs/two/plan.json", profile, steps)
+    assert snakemake() == set(reasons)
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_a_clock_that_changes_runs_nothing(copy, years):
+    write_plan("runs/two/plan.json", load_profile("two"), copy.steps)
+    for place, path in enumerate(sorted(path for name in ("reports", "runs", "ehanet", "notebooks") for path in Path(name).rglob("*") if path.is_file())):
+        moment = path.stat().st_mtime + years * 3e7 * (place % 3)
+        os.utime(path, (moment, moment))
+    assert copy.reasons() == {} and snakemake() == set()
+
+
+def test_code_that_changed_after_planning_stops_the_step(copy, capsys):
+    write_plan("runs/two/plan.json", load_profile("two"), copy.steps)
+    stamp = Path(copy.steps["compare/phantom-polyp"].stamp)
+    with open("ehanet/reporting/compare.py", "a") as file:
+        file.write("\nADDED = 1\n")
+    fingerprint.forget()
+    assert run_planned("runs/two/plan.json", "compare/phantom-polyp") == 1
+    assert "its code has changed since make paper began" in capsys.readouterr().err
+    assert json.loads(stamp.read_text())["parts"] == copy.steps["compare/phantom-polyp"].parts
+
+
+def test_a_training_of_other_settings_is_forgotten_one_by_hand_is_kept(copy):
+    step = copy.steps["train/phantom-polyp/ehanet/seed0"]
+    folder = Path(step.parameters["run_dir"])
+    folder.mkdir(parents=True)
+    (folder / "last.pt").write_text("by hand")
+    for _ in range(2):  # the second time with our mark
+        _forget_other_training(step)
+        assert (folder / "last.pt").is_file()
+    _forget_other_training(dataclasses.replace(step, parts={**step.parts, "parameters": {"epochs": 2}}))
+    assert not (folder / "last.pt").exists() and (folder / "made_from.txt").is_file()
+
+
+def test_nothing_to_run_is_said_and_the_second_make_paper_stops(copy, capsys):
+    assert main(["run", "--profile", "two"]) == 0
+    assert "Nothing to run: all 13 steps" in capsys.readouterr().out
+    with _Lock("two"):
+        assert main(["run", "--profile", "two"]) == 1
+    assert "another make paper of two is running here" in capsys.readouterr().err
+    assert main(["plan", "--profile", "two", "--set", "epochs=2"]) == 0
+    said = capsys.readouterr().out
+    assert "13 of 13 steps run, 4 of them trainings" in said and "weights file nowhere.safetensors not found" in said
+    assert not list(Path("runs/two-epochs-2").glob("plan.json"))
+
+
+STEP = """import json, sys
+from pathlib import Path
+
+plan, id = sys.argv[1:]
+step = json.loads(Path(plan).read_text())["steps"][id]
+if id == "train/phantom-polyp/ehanet/seed0":
+    sys.exit(f"{id}: a loss that is nan")
+for path in (*step["outputs"], step["stamp"]):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("result")
+Path(step["stamp"]).write_text(json.dumps({"parts": step["parts"]}))
+"""
+
+
+def test_a_step_that_fails_stops_only_what_follows_from_it(copy, capfd, monkeypatch):
+    Path("workflow/step.py").write_text(STEP)  # steps that take no time
+    monkeypatch.setattr("workflow.paper.ROOT", Path.cwd())
+    for step in copy.steps.values():
+        Path(step.stamp).unlink()
+    assert main(["run", "--profile", "two", "--jobs", "1"]) == 1
+    said = capfd.readouterr().err
+    assert "train/phantom-polyp/ehanet/seed0: a loss that is nan" in said
+    assert said.splitlines()[-1] == ("Stopped: 8 of 13 steps are done; train/phantom-polyp/ehanet/seed0 failed; the line that names a step says why. "
+                                     "make paper goes on from there.")
+    assert set(copy.reasons()) == {"train/phantom-polyp/ehanet/seed0", "evaluate/phantom-polyp", "compare/phantom-polyp", "pictures/phantom-polyp", "report"}
+
+
+def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
+    Path(copy.steps["train/phantom-polyp/ehanet/seed0"].stamp).unlink()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10**6))
+    monkeypatch.setattr("workflow.paper._snakemake", lambda *arguments: pytest.fail("Snakemake was started"))
+    assert main(["run", "--profile", "two"]) == 1
+    said = capsys.readouterr().err
+    assert "not enough disk" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--profile", "tow"], "profile 'tow' not found; there are: two"),
+    (["--profile", "two", "--set", "epoch=3"], "unknown key 'epoch'"),
+    (["--profile", "two", "--jobs", "many"], "JOBS: expected a number"),
+    (["--profile", "two", "--share", "0"], "SHARE: expected a number"),
+    (["--profile", "two", "--weights", "nowhere"], "WEIGHTS: folder nowhere not found"),
+    (["--profile", "two", "--source", "nowhere", "--set", "datasets=[kvasir-seg]"], "nowhere does not exist"),
+    (["--profile", "two", "--set", "datasets=[../nothing]"], "neither a name"),
+    (["--profile", "two", "--set", "datasets=[dsb2018,lgg]"], "lgg cannot be downloaded directly (lgg: log in at Kaggle"),
+])
+def test_bad_input_is_said_in_one_line(copy, capsys, arguments, message):
+    assert main(["run", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_source_that_nothing_is_read_from_is_said(copy, capsys):
+    assert main(["run", "--profile", "two", "--source", "."]) == 0
+    assert "SOURCE is not used: two has no published data set" in capsys.readouterr().out
+
+
+def test_every_kind_of_step_has_a_rule_and_outputs():
+    rules = set(re.findall(r"^rule (\w+):", (ROOT / "workflow" / "Snakefile").read_text(), re.M))
+    assert rules == {"all", *kinds.KINDS} and set(kinds.OUTPUTS) == set(kinds.STAMPS) == {*kinds.KINDS, *kinds.STUDIES}
