@@ -40,7 +40,7 @@ def _kind(layer: nn.Conv2d, dtype: torch.dtype) -> type[nn.Conv2d]:
 
 
 def plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A forward hook: what ``layer`` gets lies in the plain order of memory."""
+    """A forward pre-hook: what ``layer`` gets lies in the plain order of memory."""
     return tuple(images.contiguous() for images in inputs)
 
 

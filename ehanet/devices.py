@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ehanet.convolutions import plain_order, prepare_convolutions
+from ehanet.convolutions import prepare_convolutions
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -58,35 +58,15 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     for module in model.modules():
         if isinstance(module, nn.SiLU):
             module.inplace = False  # its gradient needs its input: in place, that is copied first
-    choose_attention(model, device, dtype)
+        if hasattr(module, "fused_attn") and device.type == "cpu":
+            module.fused_attn = dtype != torch.bfloat16  # of timm: in bfloat16 PyTorch's one operator takes longer than its parts, benchmarks/README.md
     return model
-
-
-def choose_attention(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """On a CPU timm's attention in its parts for bfloat16, where PyTorch's one operator takes longer (benchmarks/README.md), else by that operator."""
-    if device.type == "cpu":
-        for module in model.modules():
-            if hasattr(module, "fused_attn"):
-                module.fused_attn = dtype != torch.bfloat16
 
 
 def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):
     """What ``model`` gives for images (B, 3, H, W), computed in ``dtype`` as :func:`place` prepared it."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         return model(images.contiguous(memory_format=torch.channels_last))
-
-
-def prepare_inference(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Change a copy of a network that is to do nothing but predict masks in ``dtype``: EHANet leaves its other outputs out, the patches of MobileViT's
-    transformers lie densely, and weights and attention are those that ``dtype`` is fastest with."""
-    if hasattr(model, "mask_only"):
-        model.mask_only = True
-    for module in model.modules():
-        if hasattr(module, "patch_area"):  # of timm's MobileViT: of one image alone the patches are a view, with which each addition takes ten times as long
-            module.transformer.register_forward_pre_hook(plain_order)
-    choose_attention(model, device, dtype)
-    if dtype != torch.float32:
-        narrow_weights(model, dtype)
 
 
 def narrow_weights(model: nn.Module, dtype: torch.dtype) -> None:
@@ -97,10 +77,10 @@ def narrow_weights(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that a training step, or the prediction of a batch, frees for the next one.
+    """Let this process keep, from now on, the memory that a training step, or the prediction of a batch, frees for the next one.
 
     By default glibc gives large tensors back to the system at once, and a step of EHANet at 256 px spends a fifth of its time on a million page
-    faults, a batch of 8 predicted images a third. Call it before the first large tensor is made; it changes no number, and does nothing under another C library.
+    faults, a batch of 8 predicted images a third. Best called before the first large tensor is made; it changes no number, and does nothing under another C library.
     """
     if platform.libc_ver()[0] == "glibc":
         options = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**28)}  # of mallopt(3), from malloc.h

@@ -15,14 +15,15 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import check_choice
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
-from ehanet.devices import compute_dtype, device_or_other, forward_pass, keep_memory, prepare_inference
+from ehanet.devices import compute_dtype, device_or_other, forward_pass, keep_memory, narrow_weights
 from ehanet.graphs import recorded
-from ehanet.models.flips import mean_prediction
+from ehanet.models.flips import FLIPS, mean_prediction
 from ehanet.models.folding import folded
 from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
 
+PIXELS = 2**19  # predicted at once on a CPU: eight images of 256 x 256, of which EHANet needs some 300 MB
 
 def predict(model: nn.Module, images, size: int | None = None, batch_size: int | None = None, flips: bool = False, precision: str = "float32"):
     """Probability of the object at each pixel, in float32, at each image's own size.
@@ -33,13 +34,15 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
             floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts from 0 to 255, 4095 or 65535, the first that holds its maximum.
         size: side in pixels, at least 1, to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
-        batch_size: images that are predicted at once. Default: 16 on a GPU; on a CPU 8 of 256 x 256, more of smaller ones and fewer of larger ones.
+        batch_size: images that are predicted at once; fewer need less memory. Default: 16 on a GPU; elsewhere 8 of 256 x 256, more of smaller ones and fewer of
+            larger ones.
         flips: average over the four flips of each image (test-time augmentation).
         precision: what the network computes in. "float32"; "bfloat16", faster on hardware that multiplies it fast (GPUs, CPUs with AVX-512 BF16 or
             AMX) and nearly the same (the reports' scores are float32's); "auto", bfloat16 on such hardware alone.
 
     Returns:
-        float32 (N, H, W); a list of (H, W) where sizes differ.
+        float32 (N, H, W); a list of (H, W) where sizes differ. From the fifth image on, a copy of the network prepared for speed predicts, and on a CPU under Linux
+        the process keeps the memory that a batch frees for what comes (:func:`ehanet.devices.keep_memory`).
 
     Raises:
         TypeError: model is no network.
@@ -56,7 +59,7 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
                  flips: bool = False, precision: str = "float32") -> Iterator[tuple[Hashable, np.ndarray]]:
     """:func:`predict` for a stream: (key, image) in, (key, probability) out, in the order in which batches fill.
 
-    Images of one shape share a batch whatever lies between them, and no more than two batches wait, so memory does not grow with the stream.
+    Images of one shape share a batch whatever lies between them, and no more than two batches' worth wait, so memory does not grow with the stream.
 
     Args:
         images: arrays as :func:`check_image` gives them.
@@ -74,18 +77,18 @@ def predict_each(model: nn.Module, images: Iterable[tuple[Hashable, np.ndarray]]
         shape, image = array.shape[:2], network_input(array, size)
         batch = waiting.setdefault(tuple(image.shape), [])
         batch.append((key, image, shape))
-        at_once = batch_size or images_at_once(network.device, image.shape[2] * image.shape[3])
-        if len(batch) >= at_once:
-            yield from _predict_batch(network, waiting.pop(tuple(image.shape)))
-        elif sum(map(len, waiting.values())) > 2 * at_once:
-            yield from _predict_batch(network, waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))))
+        full = {shape: len(batch) / (batch_size or images_at_once(network.device, shape[2] * shape[3])) for shape, batch in waiting.items()}
+        while full and (max(full.values()) >= 1 or sum(full.values()) > 2):
+            fullest = max(full, key=full.get)
+            del full[fullest]
+            yield from _predict_batch(network, waiting.pop(fullest))
     for batch in waiting.values():
         yield from _predict_batch(network, batch)
 
 
 def images_at_once(device: torch.device, pixels: int) -> int:
-    """How many images of so many pixels :func:`predict` gives a network at once unless told; on a CPU few large ones, for the sake of its memory."""
-    return min(16, max(1, 2**19 // pixels)) if device.type == "cpu" else 16
+    """How many images of so many pixels :func:`predict` gives a network at once unless told: 16 on a GPU, elsewhere as many as have :data:`PIXELS` together, from 1 to 16."""
+    return 16 if device.type == "cuda" else min(16, max(1, PIXELS // pixels))
 
 
 def network_input(array: np.ndarray, size: int | None) -> Tensor:
@@ -127,37 +130,52 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
                        read_record(run_dir / "record.json")["id"])
 
 
-class _Network:
-    """A network that predicts batches, with its batch norms folded as soon as that is earned back: from the second batch on a CPU.
+def fast_network(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
+    """A copy that gives masks alone, called by :func:`~ehanet.devices.forward_pass` in ``dtype``: folded, in bfloat16 with weights and attention as these are fastest;
+    the network itself where it cannot be folded.
 
-    On a GPU folding and recording take 0.2 s and spare some 10 ms a batch (benchmarks/results), so there a long stream alone is folded, its
-    batches of one shape replayed from a recording.
+    Args:
+        example: an image (1, 3, H, W), see :func:`~ehanet.models.folding.folded`.
+    """
+    copy = folded(model, example, mask_only=True)
+    if copy is not model and dtype != torch.float32:
+        narrow_weights(copy, dtype)
+        for module in copy.modules():
+            if hasattr(module, "fused_attn") and example.device.type == "cpu":
+                module.fused_attn = False  # as in training, see ehanet.devices.place
+    return copy
+
+
+class _Network:
+    """A network that predicts batches, by a fast copy as soon as that is earned back: from the batch with the fifth pass of an image on, each flip a pass.
+
+    On a GPU folding and recording take 0.2 s and spare some 10 ms a batch (benchmarks/results), so there a long stream alone has a fast copy, from its 17th
+    batch on, and its batches of one shape are replayed from a recording.
     """
 
     def __init__(self, model: nn.Module, flips: bool, precision: str):
-        self.model, self.batches, self.flips = model.eval(), 0, flips
+        self.model, self.flips = model.eval(), flips
+        self.passes = self.batches = 0
         self.device = next(model.parameters(), torch.zeros(1)).device
         self.dtype = compute_dtype(precision, self.device)
-        self.as_written = 16 if self.device.type == "cuda" else 1  # batches before the folding
+        self.prepared = False
         self.mean = self._mean
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> probabilities (B, H, W) float32, averaged over the flips."""
         images = images.to(self.device)
-        if self.batches == self.as_written:
-            given, self.model = self.model, folded(self.model, images[:1])
-            if self.model is not given:
-                prepare_inference(self.model, self.device, self.dtype)
+        self.passes, self.batches = self.passes + len(images) * (len(FLIPS) if self.flips else 1), self.batches + 1
+        if not self.prepared and (self.batches > 16 if self.device.type == "cuda" else self.passes > 4):
+            self.prepared = True
+            self.model = fast_network(self.model, images[:1], self.dtype)
             if self.device.type == "cpu":
                 keep_memory()
             self.mean = recorded(self._mean, self.device)
-        self.batches += 1
         return self.mean(images)[0]
 
     def _mean(self, images: Tensor) -> list[Tensor]:
-        network = self.model if self.dtype == torch.float32 else partial(forward_pass, self.model, dtype=self.dtype)
-        return [mean_prediction(network, images, self.flips)[0]]
+        return [mean_prediction(partial(forward_pass, self.model, dtype=self.dtype), images, self.flips)[0]]
 
 
 def _enumerate(images) -> list[tuple[str, object]]:
@@ -191,7 +209,7 @@ def check_image(image, name: str = "image") -> np.ndarray:
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
         raise ValueError(f"{name}: expected (H, W, 3), (H, W, 4), or grey (H, W) or (H, W, 1), got shape {array.shape}")
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)

@@ -1,5 +1,6 @@
 """predict: what it takes, at which size it answers, and what it refuses."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from ehanet import build_model, predict
+from ehanet import EHANet, build_model, predict
 from ehanet.config import RunConfig
-from ehanet.devices import compute_dtype, find_device, forward_pass, narrow_weights, prepare_inference
-from ehanet.inference import images_at_once, predict_run
+from ehanet.devices import compute_dtype, find_device, forward_pass, narrow_weights
+from ehanet.inference import fast_network, images_at_once, predict_each, predict_run
+from ehanet.interact.switches import switched_off
 from ehanet.models.folding import folded
 from ehanet.models.output import SegmentationOutput
 
@@ -133,6 +135,7 @@ def test_grey_is_one_image_with_or_without_its_channel(model):
     (np.zeros((2, 32, 32, 2)), ValueError, r"image 0: expected \(H, W, 3\), \(H, W, 4\), or grey \(H, W\) or \(H, W, 1\), got shape \(32, 32, 2\)"),
     (np.zeros((3, 32, 32), np.uint8), ValueError, r"image 0: expected \(H, W, 3\).* got shape \(3, 32, 32\)"),
     (np.zeros((32, 32, 2), np.uint8), ValueError, r"image 0: expected \(H, W, 3\).* got shape \(32, 32, 2\)"),
+    (np.zeros((0, 32, 3), np.uint8), ValueError, r"image 0: expected .* got shape \(0, 32, 3\)"),
     ([], ValueError, "got nothing"),
     (7, ValueError, "got int"),
     ("none.png", FileNotFoundError, "image none.png not found"),
@@ -175,11 +178,11 @@ def test_a_name_is_no_network():
 
 @torch.no_grad()
 def test_bfloat16_predicts_nearly_the_same():
-    """The first image as the network is written, the others folded, with weights in bfloat16; the network given stays as it was."""
+    """Four images as the network is written, the others folded, with weights in bfloat16; the network given stays as it was."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 1, 1)).eval()
     network = Wrapped(model)
-    images = [RGB, RGB, RGB]
+    images = [RGB] * 6
     exact, narrow = predict(network, images, batch_size=1), predict(network, images, batch_size=1, precision="bfloat16")
     assert narrow.dtype == np.float32
     assert 0 < np.abs(narrow - exact).max() < 0.01
@@ -213,32 +216,75 @@ def test_weights_kept_in_bfloat16_give_what_autocast_gives():
 def test_a_network_for_masks_alone_has_the_same_mask_and_computes_nothing_else(options):
     torch.manual_seed(0)
     network, images = build_model("ehanet", **options).eval(), torch.rand(2, 3, 64, 96)
-    whole = network(images)
-    called = set()
-    for name, layer in network.named_modules():
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: called.add(name))
-    network.mask_only = True
-    found = network(images)
+    copy = folded(network, images[:1], mask_only=True)
+    whole, found, called = folded(network, images[:1])(images), copy(images), set()
     assert torch.equal(found.logits, whole.logits) and len(whole.sides) == 4 and found.sides == [] and found.edge is found.edge_logits is None
+    for name, layer in copy.named_modules():
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: called.add(name))
+    copy(images)
     assert "head.0" in called and not [name for name in called if "edge" in name or ".side" in name or ".gate" in name or ".project" in name]
+    assert len(network(images).sides) == 4, "the network given stays whole"
+
+
+passes = []
+
+
+def note_pass(layer, inputs, output):  # of this file, so that a copy of the network has it too
+    passes.append(len(inputs[0]))
+
+
+@pytest.mark.parametrize("count, flips, as_written", [(4, False, True), (5, False, False), (1, True, True), (2, True, False)])
+def test_a_copy_for_masks_alone_predicts_from_the_fifth_pass_on(monkeypatch, count, flips, as_written):
+    kept = []
+    monkeypatch.setattr("ehanet.inference.keep_memory", lambda: kept.append(True))
+    torch.manual_seed(0)
+    network = build_model("ehanet").eval()
+    network.decoder[0].side.register_forward_hook(note_pass)
+    passes.clear()
+    predict(network, [RGB] * count, flips=flips)
+    batches = [count] * (4 if flips else 1)
+    assert passes == (batches if as_written else [1])  # one: what folding compares with
+    assert kept == [] if as_written else [True]
+
+
+def test_a_module_that_is_switched_off_stays_so_in_the_copy():
+    """Its hook takes both outputs, so the copy has to compute them."""
+    network = EHANet.from_pretrained(Path(__file__).parents[1] / "weights" / "ehanet-universal.safetensors")
+    for name in ("AHFA", "IEM"):
+        with switched_off(network, [name]):
+            one_by_one = np.concatenate([predict(network, RGB) for _ in range(2)])
+            assert np.allclose(predict(network, [RGB] * 5)[:2], one_by_one, atol=1e-5)
+        assert np.abs(predict(network, RGB) - one_by_one[:1]).max() > 0.01, "switching off changes nothing here"
 
 
 @torch.no_grad()
-def test_the_patches_of_one_image_lie_densely_where_masks_alone_are_predicted():
+def test_the_patches_of_one_image_lie_densely_in_the_copy():
     """timm's MobileViT takes them as a view of the map; each addition to them then takes ten times as long. The result is the same to the last bit."""
     torch.manual_seed(0)
-    network, images, dense = build_model("ehanet").eval(), torch.rand(1, 3, 64, 64), []
-    network.encoder.net.stages[2][1].transformer[0].register_forward_pre_hook(lambda block, inputs: dense.append(inputs[0].is_contiguous()))
-    before = network(images).logits
-    prepare_inference(network, torch.device("cpu"), torch.float32)
-    assert torch.equal(network(images).logits, before) and dense == [False, True]
+    network, image, dense = build_model("ehanet").eval(), torch.rand(1, 3, 64, 64), []
+    copy = fast_network(network, image, torch.float32)
+    for each in (network, copy):
+        each.encoder.net.stages[2][1].transformer[0].register_forward_pre_hook(lambda block, inputs: dense.append(inputs[0].is_contiguous()))
+        each(image)
+    assert dense == [False, True]
 
 
-def test_the_network_given_keeps_its_other_outputs():
-    torch.manual_seed(0)
-    network = build_model("ehanet").eval()
-    predict(network, [RGB, RGB], batch_size=1)
-    assert not network.mask_only and len(network(torch.rand(1, 3, 32, 32)).sides) == 4
+def test_no_more_than_two_batches_worth_of_images_wait(model):
+    """Of small images 16 share a batch, of large ones 2; what waits is counted in batches, whatever comes after it."""
+    taken = []
+
+    def stream():
+        for index, (height, width) in enumerate([(32 + place, 32) for place in range(24)] + [(500, 500 + place) for place in range(12)]):
+            taken.append(index)
+            yield index, np.full((height, width, 3), 0.5, np.float32)
+
+    most = 0
+    done = set()
+    for index, _ in predict_each(model, stream()):
+        done.add(index)
+        waiting = [place for place in taken if place not in done]
+        most = max(most, sum(1 / 16 if place < 24 else 1 / 2 for place in waiting))
+    assert len(done) == 36 and 1.5 <= most <= 2
 
 
 def test_a_cpu_predicts_more_small_images_at_once_than_large_ones(model):

@@ -37,14 +37,9 @@ class EHANet(nn.Module, Pretrained):
             in the gates, see :class:`FigureEFA`), "figure-iem" (the IEM takes the encoder's features before EFA), "figure-ahfa" (the gate's
             first 1x1 comes before the average) for one module alone.
 
-    Attributes:
-        mask_only: set to True, the outputs but the final one are neither computed nor returned (no sides, ``edge`` is ``None``), as :func:`ehanet.predict` wants it.
-
     Raises:
         ValueError: an unknown variant, encoder or weights file.
     """
-
-    mask_only = False
 
     def __init__(self, encoder: str = "mobilevit_s", pretrained: bool = False, encoder_weights: str | Path | None = None,
                  efa: bool = True, iem: bool = True, ahfa: bool = True, variant: str = "released"):
@@ -69,21 +64,16 @@ class EHANet(nn.Module, Pretrained):
         features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
         f1, f2, f3, f4, deep = [efa(feature) for efa, feature in zip(self.efa, features)]
         sides = []
-        for skip, block in zip((f4, f3, f2, f1), self.decoder):
-            if self.mask_only:
-                deep = block.aggregate(skip, deep)
-            else:
-                deep, side = block(skip, deep)
+        for skip, aggregate in zip((f4, f3, f2, f1), self.decoder):
+            deep, side = aggregate(skip, deep)
+            if side is not None:
                 sides.append(resize(side, size, align_corners=True))
         full = resize(deep, size, align_corners=True)
         if self.iem is None:
             return SegmentationOutput(self.head(full), sides)
-        shallow = features[:2] if self.iem_takes_encoder else (f1, f2)
-        if self.mask_only:
-            return SegmentationOutput(self.head(torch.cat([full, self.iem.feature(self.iem.join(*shallow), size)], dim=1)), sides)
-        edge_logits, edge_feature = self.iem(*shallow, size)
+        edge_logits, edge_feature = self.iem(*(features[:2] if self.iem_takes_encoder else (f1, f2)), size)
         logits = self.head(torch.cat([full, edge_feature], dim=1))
-        return SegmentationOutput(logits, sides, edge_logits.softmax(dim=1), edge_logits)
+        return SegmentationOutput(logits, sides, None if edge_logits is None else edge_logits.softmax(dim=1), edge_logits)
 
 
 class EFA(nn.Module):
@@ -130,7 +120,12 @@ class AHFA(nn.Module):
 
     deep' = up(ReLU(BN(1x1 deep)));  x = [skip, deep'];  D = SE(BN(1x1 x)) + BN(3x3 ReLU(BN(3x3 x)));
     side = 1x1( ReLU(BN(1x1 D)) * g(D) ) with g = sigmoid(BN(1x1 ReLU(BN(1x1 average(D))))).
+
+    Attributes:
+        mask_only: True leaves the side output out, which a network that does nothing but predict masks has no use for.
     """
+
+    mask_only = False
 
     def __init__(self, skip: int, deep: int):
         super().__init__()
@@ -147,15 +142,13 @@ class AHFA(nn.Module):
         )
         self.side = nn.Conv2d(skip, 1, 1, bias=False)
 
-    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
-        """skip (B, c, h, w), deep (B, C, h/2, w/2) -> D (B, c, h, w), side logit (B, 1, h, w)."""
-        aggregated = self.aggregate(skip, deep)
-        return aggregated, self.side(self.project(aggregated) * self.gate(aggregated))
-
-    def aggregate(self, skip: Tensor, deep: Tensor) -> Tensor:
-        """D alone."""
+    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor | None]:
+        """skip (B, c, h, w), deep (B, C, h/2, w/2) -> D (B, c, h, w), side logit (B, 1, h, w) or None."""
         x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
-        return self.short(x) + self.long(x)
+        aggregated = self.short(x) + self.long(x)
+        if self.mask_only:
+            return aggregated, None
+        return aggregated, self.side(self.project(aggregated) * self.gate(aggregated))
 
 
 class FigureAHFA(AHFA):
@@ -170,24 +163,24 @@ class FigureAHFA(AHFA):
 class PlainAggregation(nn.Module):
     """What stands in for AHFA in the ablation: concat, two 3x3 conv-BN-ReLU, and a 1x1 side head."""
 
+    mask_only = False  # as in AHFA
+
     def __init__(self, skip: int, deep: int):
         super().__init__()
         self.reduce = conv_bn_relu(deep, skip, 1)
         self.fuse = nn.Sequential(conv_bn_relu(2 * skip, skip, 3), conv_bn_relu(skip, skip, 3))
         self.side = nn.Conv2d(skip, 1, 1, bias=False)
 
-    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor | None]:
         """Shapes as in :class:`AHFA`."""
-        aggregated = self.aggregate(skip, deep)
-        return aggregated, self.side(aggregated)
-
-    def aggregate(self, skip: Tensor, deep: Tensor) -> Tensor:
-        """D alone."""
-        return self.fuse(torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1))
+        aggregated = self.fuse(torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1))
+        return aggregated, None if self.mask_only else self.side(aggregated)
 
 
 class IEM(nn.Module):
     """Inter-layer Edge-aware Module: the edge from the two shallow stages, which still know where it is."""
+
+    mask_only = False  # as in AHFA: True leaves the edge logits out
 
     def __init__(self, first: int, second: int, width: int = 32):
         super().__init__()
@@ -198,19 +191,11 @@ class IEM(nn.Module):
         self.feature_reduce = conv_bn_relu(4, width, 1)
         self.feature_head = conv_bn_relu(width, width, 1)
 
-    def forward(self, f1: Tensor, f2: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """f1 (B, 32, h, w), f2 (B, 64, h/2, w/2) -> edge logits (B, 2, H, W), edge feature (B, 32, H, W)."""
-        x = self.join(f1, f2)
-        edge_logits = with_dense_gradient(self.edge_head(resize(self.edge_reduce(x), size)))
-        return edge_logits, self.feature(x, size)
-
-    def join(self, f1: Tensor, f2: Tensor) -> Tensor:
-        """What both outputs are made of, (B, 4, h, w)."""
-        return torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
-
-    def feature(self, x: Tensor, size: torch.Size) -> Tensor:
-        """The edge feature of what :meth:`join` gives."""
-        return self.feature_head(resize(self.feature_reduce(x), size))
+    def forward(self, f1: Tensor, f2: Tensor, size: torch.Size) -> tuple[Tensor | None, Tensor]:
+        """f1 (B, 32, h, w), f2 (B, 64, h/2, w/2) -> edge logits (B, 2, H, W) or None, edge feature (B, 32, H, W)."""
+        x = torch.cat([self.path1(f1), self.path2(resize(f2, f1.shape[2:]))], dim=1)
+        edge_logits = None if self.mask_only else with_dense_gradient(self.edge_head(resize(self.edge_reduce(x), size)))
+        return edge_logits, self.feature_head(resize(self.feature_reduce(x), size))
 
 
 class SqueezeExcitation(nn.Module):

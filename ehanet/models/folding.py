@@ -7,14 +7,17 @@ from copy import deepcopy
 from itertools import pairwise
 
 import torch
+from timm.models.mobilevit import MobileVitBlock
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ehanet.convolutions import plain_order
 
 TOLERANCE = 1e-4  # largest difference of a probability; float32 rounding gives about 1e-6
 
 
 @torch.no_grad()
-def folded(model: nn.Module, images: Tensor) -> nn.Module:
+def folded(model: nn.Module, images: Tensor, mask_only: bool = False) -> nn.Module:
     """A copy for inference: w' = w g / sqrt(v + eps), b' = (b - m) g / sqrt(v + eps) + beta for each convolution (w, b) that a batch norm
     (scale g, shift beta, running mean m and variance v) follows, with weights in channels-last order.
 
@@ -24,6 +27,7 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
     Args:
         model: any network of the suite; it is not changed, and put in evaluation mode.
         images: (B, 3, H, W) floating in [0, 1] on the model's device: an example; one image is enough.
+        mask_only: the copy is to give the final logits alone: EHANet's other outputs are left out.
     """
     model.eval()
     try:
@@ -31,10 +35,10 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
     except (RuntimeError, TypeError):  # a network of the user's own may hold what cannot be copied
         return model
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a GPU's ten-bit products differ by more than the tolerance
-        return _folded(model, copy, images)
+        return _folded(model, copy, images, mask_only)
 
 
-def _folded(model: nn.Module, copy: nn.Module, images: Tensor) -> nn.Module:
+def _folded(model: nn.Module, copy: nn.Module, images: Tensor, mask_only: bool) -> nn.Module:
     expected, pairs = _run_and_watch(copy, images)
     if not pairs:
         return model
@@ -49,6 +53,11 @@ def _folded(model: nn.Module, copy: nn.Module, images: Tensor) -> nn.Module:
         for parent, name in places[norm]:
             setattr(parent, name, rest.eval())
     copy.to(memory_format=torch.channels_last)
+    for module in copy.modules():
+        if isinstance(module, MobileVitBlock):  # the patches of one image alone are a view of the map, with which each addition takes ten times as long
+            module.transformer.register_forward_pre_hook(plain_order)
+        if mask_only and hasattr(module, "mask_only") and not module._forward_hooks:  # a hook may look at what would be left out
+            module.mask_only = True
     difference = (copy(images).logits.sigmoid() - expected).abs().max().item()
     return copy if difference <= TOLERANCE else model
 
