@@ -33,7 +33,7 @@ NOTES = [
     "Claims in our words; the paper's tables are not public text, so none of its numbers is quoted.",
     "Difference: EHANet minus the strongest compared method, or EHANet minus EHANet without the module, image by image, with its 95 % bootstrap interval. "
     "p: paired permutation test, corrected by Holm over the compared methods or modules.",
-    f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA} and in every training, and all {len(BUILDABLE)} methods of the paper that can be built are among them. {NOT_SUPPORTED.capitalize()}: it is not; \"worse\" where one of them is better than EHANet with p < {ALPHA} and in every training. Both need at least {SEEDS} trainings of every "
+    f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA} and its worst training above their best one, and all {len(BUILDABLE)} methods of the paper that can be built are among them. {NOT_SUPPORTED.capitalize()}: it is not; \"worse\" where one of them leads EHANet so. Both need at least {SEEDS} trainings of every "
     f"row. {UNDECIDED.capitalize()}: fewer trainings or methods, too few patients for any p < {ALPHA}, images drawn by code, nothing to compare on equal terms, or an encoder that started from random weights (the paper's started from ImageNet).",
     "EHANet: the unchanged network, the row with a trained encoder where there is one; for a module, a row that has a partner without it. Equal terms: the same "
     + ", ".join(WORDS.get(key, key.replace("_", " ")) for key in FAIR) + ", and the same kind of start of the encoder. A network without an encoder, such as U-Net from random weights, is compared with EHANet on its trained encoder, "
@@ -118,10 +118,10 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
 
     Args:
         seeds: number of trainings of EHANet and of every rival; empty without rivals.
-        better: EHANet leads every rival, each lead significant and in every training.
+        better: EHANet leads every rival, each lead significant and its worst training above their best one.
         lacking: what a lead would have to hold against besides, in words.
         reachable: the smallest p that the number of patients allows after correction.
-        worse: a rival leads EHANet, significantly and in every training.
+        worse: a rival leads EHANet so.
     """
     if mark == PHANTOM:
         return f"{UNDECIDED}: images drawn by code"

@@ -37,6 +37,7 @@ def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mar
         axis.set_title(name)
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.12)
+        axis.locator_params(axis="x", nbins=4)  # so that long numbers do not touch
     axes[0, 0].set_yticks(range(len(changes)), [change.title for change in changes])
     axes[0, 0].set_ylim(len(changes) - 0.4, -0.6)
     figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.5, color=MUTED)
