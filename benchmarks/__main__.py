@@ -90,7 +90,7 @@ def table(frame) -> str:
     from benchmarks.timing import words
 
     first = frame.iloc[-1]
-    peaks = ", ".join(f"{first[f'peak_{name}_gmac_s']:.0f} in {name}" for name in ("float32", "bfloat16"))
+    peaks = ", ".join(f"{_range(frame[f'peak_{name}_gmac_s'])} in {name}" for name in ("float32", "bfloat16"))
     lines = [f"# {first['name']}, {first['threads']} thread{'s' * int(first['threads'] > 1)}", "",
              f"torch {first['torch']}, Python {first['python']}, {first['system']}; matrix product at most {peaks} (giga multiply-accumulates a second).", "",
              "Ratio: seconds of the plain released way over ours, measured in turn, with the middle half of the repetitions. Limit: the ratio at which every "
@@ -103,6 +103,12 @@ def table(frame) -> str:
         lines.append(f"| {row.group} | {row.what} | {times[0]} | {times[1]} | {row.ratio:.2f} [{row.low:.2f}-{row.high:.2f}] | {target} | {limit} | "
                      f"{row.note if row.note == row.note else ''} |")
     return "\n".join(lines) + "\n"
+
+
+def _range(values) -> str:
+    """A machine's peak as the groups found it, each when it was measured: virtual machines of one name differ from day to day."""
+    low, high = (f"{value:.0f}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 if __name__ == "__main__":

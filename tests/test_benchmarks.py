@@ -91,11 +91,13 @@ def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
     machine = {"type": "cpu", "name": "Some (R) CPU", "threads": 1, "torch": "2", "python": "3", "system": "Linux", "peak_float32_gmac_s": 40.0, "peak_bfloat16_gmac_s": 1.0}
     row = {"what": "Lovasz-softmax", "plain": 0.2, "ours": 0.05, "ratio": 4.0, "low": 3.9, "high": 4.1, "target": 4.0, "limit": None, "note": ""}
     for group, change in (("losses", {}), ("memory", {"what": "peak", "target": None}), ("losses", {"ours": 0.1, "ratio": 2.0, "target": 4.0})):
+        machine["peak_float32_gmac_s"] += 10
         page = bench.write(group, {"rows": [row | change], "machine": machine})
     frame = pd.read_csv(page.with_suffix(".csv"))
     assert page.name == "some-r-cpu-1-thread.md" and frame["group"].tolist() == ["memory", "losses"] and frame["ours"].tolist() == [0.05, 0.1]
     assert math.isnan(frame["target"][0])
     text = page.read_text()
+    assert "matrix product at most 60 to 70 in float32, 1 in bfloat16" in text
     assert "| losses | Lovasz-softmax | 200 ms | 100 ms | 2.00 [3.90-4.10] | 4 MISSED |" in text and "peak |  |  | 4.00" in text
 
 
