@@ -58,9 +58,15 @@ def place(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     for module in model.modules():
         if isinstance(module, nn.SiLU):
             module.inplace = False  # its gradient needs its input: in place, that is copied first
-        if hasattr(module, "fused_attn") and device.type == "cpu":
-            module.fused_attn = dtype != torch.bfloat16  # of timm: in bfloat16 PyTorch's one operator takes longer than its parts, benchmarks/README.md
+    choose_attention(model, device, dtype)
     return model
+
+
+def choose_attention(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """On a CPU timm's attention by PyTorch's one operator, but in bfloat16 by its parts, which take less time there (benchmarks/README.md)."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn") and device.type == "cpu":
+            module.fused_attn = dtype != torch.bfloat16
 
 
 def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):

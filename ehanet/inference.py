@@ -15,7 +15,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import check_choice
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
-from ehanet.devices import compute_dtype, device_or_other, forward_pass, keep_memory, narrow_weights
+from ehanet.devices import choose_attention, compute_dtype, device_or_other, forward_pass, keep_memory, narrow_weights
 from ehanet.graphs import recorded
 from ehanet.models.flips import FLIPS, mean_prediction
 from ehanet.models.folding import folded
@@ -23,7 +23,7 @@ from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
 
-PIXELS = 2**19  # predicted at once on a CPU: eight images of 256 x 256, of which EHANet needs some 300 MB
+PIXELS = 2**19  # predicted at once on a CPU: eight images of 256 x 256, for which EHANet takes 0.6 GB in float32
 
 def predict(model: nn.Module, images, size: int | None = None, batch_size: int | None = None, flips: bool = False, precision: str = "float32"):
     """Probability of the object at each pixel, in float32, at each image's own size.
@@ -140,9 +140,7 @@ def fast_network(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Mo
     copy = folded(model, example, mask_only=True)
     if copy is not model and dtype != torch.float32:
         narrow_weights(copy, dtype)
-        for module in copy.modules():
-            if hasattr(module, "fused_attn") and example.device.type == "cpu":
-                module.fused_attn = False  # as in training, see ehanet.devices.place
+        choose_attention(copy, example.device, dtype)
     return copy
 
 
