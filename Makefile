@@ -10,12 +10,14 @@ KEEP ?=
 EXECUTOR ?=
 ACCOUNT ?=
 PARTITION ?=
+RUN ?=
 SLURM ?=
 N ?=
+RUN ?=
 INSTALL ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
-export PROFILE SOURCE WEIGHTS SET JOBS SHARE KEEP EXECUTOR ACCOUNT PARTITION SLURM N INSTALL PYTHON
+export PROFILE SOURCE WEIGHTS SET JOBS SHARE KEEP EXECUTOR ACCOUNT PARTITION SLURM N RUN INSTALL PYTHON
 export PYTHONPATH := $(CURDIR)
 
 PY := .venv/bin/python
@@ -37,6 +39,7 @@ help:
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
 	@echo "make readme       the results table of the README again, from the tables of PROFILE"
 	@echo "make trace        what made a number of PROFILE's tables: make trace N=0.894 PROFILE=laptop"
+	@echo "make repeat       train a recorded run again, and lay what comes out beside the record: make repeat RUN=decoders/kvasir-seg/ehanet/seed0 SOURCE=folder"
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
 	@echo "make test         the fast tests, as CI runs them;  make test-slow: the others"
@@ -83,6 +86,9 @@ readme: $(ENVIRONMENT)
 
 trace: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports/$$PROFILE"
+
+repeat: $(ENVIRONMENT)
+	@$(PY) -m workflow.repeat --source "$$SOURCE" --weights "$$WEIGHTS" -- "$$RUN"
 
 # Uploads in the notebooks may have 100 MB; Jupyter's default is 10.
 lab: $(ENVIRONMENT)

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         if cluster and options.share:
             raise ValueError("SHARE: on a cluster each training is a job with a GPU of its own; leave it out")
         os.environ[SHARE] = options.share or "1"
-        profile = load_profile(options.profile, options.overrides, _weights_folder(options))
+        profile = load_profile(options.profile, options.overrides, weights_folder(options.weights, options.source))
         if profile.weights:
             os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
         if options.command == "report":
@@ -282,13 +282,14 @@ def _check_disk(folder: Path, needed: float, what: str) -> None:
         raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; free some, or set EHANET_CACHE")
 
 
-def _weights_folder(options: argparse.Namespace) -> str | None:
-    if options.weights:
-        folder = Path(options.weights).expanduser()
+def weights_folder(weights: str, source: str) -> str | None:
+    """The folder of weights files: WEIGHTS, else weights beside SOURCE where there is one, else what EHANET_WEIGHTS names."""
+    if weights:
+        folder = Path(weights).expanduser()
         if not folder.is_dir():
-            raise FileNotFoundError(f"WEIGHTS: folder {options.weights} not found")
+            raise FileNotFoundError(f"WEIGHTS: folder {weights} not found")
         return str(folder)
-    beside = Path(options.source).expanduser().parent / "weights" if options.source else None
+    beside = Path(source).expanduser().parent / "weights" if source else None
     return str(beside) if beside and beside.is_dir() else os.environ.get("EHANET_WEIGHTS")
 
 

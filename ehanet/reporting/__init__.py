@@ -21,6 +21,7 @@ _HOMES = {
     "ladder_report": "ehanet.reporting.ladder",
     "leakage_report": "ehanet.reporting.leakage",
     "protocol_report": "ehanet.reporting.protocol",
+    "repeated_report": "ehanet.reporting.repeated",
     "report_page": "ehanet.reporting.page",
     "robustness_report": "ehanet.reporting.robustness",
     "score_choice_report": "ehanet.reporting.score_choice",

@@ -1,0 +1,142 @@
+"""A recorded training once more: the same bits here, refused on other data or weights, laid beside the record."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from archives import discs, make_folder
+from reporting_inputs import make_dataset, make_reports
+from safetensors.torch import save_file
+
+from ehanet.config import RunConfig
+from ehanet.data import load_dataset
+from ehanet.evaluation import evaluate_runs
+from ehanet.metrics.scores import read_scores
+from ehanet.models import build_model
+from ehanet.records import read_record
+from ehanet.repeat import find_recorded, repeat_run, run_name
+from ehanet.reporting import repeated_report
+from ehanet.reporting.repeated import _weights
+from ehanet.reporting.trace import trace
+from ehanet.training import fit
+from workflow.repeat import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A report of two seeds on twenty discs, made as the steps of make paper make it; the encoder starts from a file."""
+    home = tmp_path_factory.mktemp("clone")
+    folder = make_folder(home / "discs", discs(32))
+    torch.manual_seed(1)
+    save_file(build_model("ehanet", encoder="resnet18").encoder.net.state_dict(), home / "encoder.safetensors")
+    data = load_dataset(folder, size=32)
+    rows = []
+    for seed in (0, 1):
+        config = RunConfig(dataset=str(folder), size=32, epochs=2, batch_size=8, learning_rate=2e-3, precision="float32", device="cpu", seed=seed, encoder="resnet18",
+                           encoder_weights=str(home / "encoder.safetensors"))
+        run_dir, kept = home / f"runs/small/discs/ehanet/seed{seed}", home / f"reports/small/runs/discs/ehanet/seed{seed}"
+        fit(config, run_dir, progress=False)
+        kept.mkdir(parents=True)
+        for name in ("record.json", "history.csv"):
+            shutil.copyfile(run_dir / name, kept / name)
+        rows.append({"method": "ehanet", "label": "ehanet", "seed": seed})
+    evaluate_runs(data, home / "runs/small/discs", home / "reports/small", rows)
+    return home
+
+
+@pytest.fixture
+def clone(trained, tmp_path, monkeypatch):
+    """A copy of the reports in an empty folder; data and weights stay where the record says."""
+    shutil.copytree(trained / "reports", tmp_path / "reports")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_on_the_same_machine_the_same_bits_come_out_and_the_table_says_so(clone, capsys):
+    assert main(["small/discs/ehanet/seed1"]) == 0
+    said = capsys.readouterr().out
+    assert "weights: the same bits; other seeds of the row: " in said and "+0.0000 [+0.0000 to +0.0000]" in said
+    (row,) = repeated_report("reports/small").rows
+    record = read_record("reports/small/runs/discs/ehanet/seed1/record.json")
+    again = read_record(next(Path("reports/small/repeated", record["id"]).glob("runs/discs/ehanet/seed1/record.json")))
+    assert again["checkpoint_sha256"] == record["checkpoint_sha256"] and again["id"] != record["id"]
+    other = read_scores("reports/small/scores/discs/ehanet__seed0.csv")["dice"].mean()
+    assert (row["seed"], row["code"], row["others"], row["before"]) == (1, "the same", f"{other:.3f}", row["after"])
+    assert row["dice_before"].mean == pytest.approx(read_scores("reports/small/scores/discs/ehanet__seed1.csv")["dice"].mean())
+    other_seed = read_record("reports/small/runs/discs/ehanet/seed0/record.json")
+    assert (_weights(record, again), _weights(other_seed, again)) == ("the same bits", "others")
+    mean = f"{row['dice_after'].mean:.6f}"
+    found = next(origin for origin in trace(mean, "reports/small") if origin.table.name == "repeated.csv")
+    assert {r["id"] for _, r in found.records if r and r["kind"] == "run"} == {record["id"], again["id"]}
+    assert main([record["id"]]) == 0  # finished: nothing is trained
+    assert read_record(next(Path("reports/small/repeated").glob("*/runs/*/*/*/record.json")))["id"] == again["id"]
+
+
+def test_another_result_shows_with_its_difference(tmp_path):
+    """What a repetition on another machine leaves: other weights, and other scores of each image."""
+    data = make_dataset()
+    reports, again = (make_reports(tmp_path / name, data, {"ehanet": error}, seeds=(0, 1)) for name, error in (("before", 0.1), ("after", 0.3)))
+    folder = reports / "runs/phantom-polyp/ehanet/seed0"
+    shutil.rmtree(again / "runs/phantom-polyp/ehanet/seed1")
+    shutil.copytree(again, reports / "repeated" / read_record(folder / "record.json")["id"])
+    (row,) = repeated_report(reports).rows
+    before, after = (read_scores(place / "scores/phantom-polyp/ehanet__seed0.csv") for place in (reports, again))
+    for score in ("dice", "boundary_f1"):
+        change, expected = row[f"{score}_change"], after[score] - before[score]
+        assert change.mean == pytest.approx(expected.mean()) and change.low < change.mean < change.high
+        assert change.high - change.low == pytest.approx(4 * expected.std() / len(expected) ** 0.5, rel=0.2)  # of the normal distribution
+    assert row["weights"] == "not recorded" and row["mark"] == "phantom data"
+    shutil.rmtree(folder)  # the run is trained anew, or no more of the profile
+    with pytest.raises(FileNotFoundError, match="holds no repetition of this report's runs; make repeat RUN="):
+        repeated_report(reports)
+
+
+def test_other_images_another_split_and_other_weights_are_refused_before_any_training(clone, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.repeat.fit", lambda *_, **__: pytest.fail("trained"))
+    record = read_record("reports/small/runs/discs/ehanet/seed0/record.json")
+    split = trained / "discs.split.csv"
+    ids = load_dataset(trained / "discs", size=32).ids
+    split.write_text("name,split\n" + "".join(f"{name},{('test', 'val', 'train', 'train')[index % 4]}\n" for index, name in enumerate(ids)))
+    try:
+        assert main(["small/discs/ehanet/seed0"]) == 1
+    finally:
+        split.unlink()
+    assert f"small/discs/ehanet/seed0 was trained on other images or another split of discs than are here; it had discs (SHA-256 {record['data']['sources'][0]['sha256'][:12]}), split by rule" \
+        in capsys.readouterr().err
+    weights, kept = trained / "encoder.safetensors", (trained / "encoder.safetensors").read_bytes()
+    save_file(build_model("ehanet", encoder="resnet18").encoder.net.state_dict(), weights)
+    os.utime(weights, (1, 1))
+    try:
+        assert main(["small/discs/ehanet/seed0"]) == 1
+    finally:
+        weights.write_bytes(kept)
+    said = capsys.readouterr().err
+    assert f"the recorded run had another file of this name (SHA-256 {record['encoder_weights_sha256'][:8]}," in said and said.count("\n") == 1
+
+
+def test_a_run_is_found_by_name_folder_and_id_and_a_wrong_one_named(clone, capsys):
+    folder = Path("reports/small/runs/discs/ehanet/seed0")
+    assert find_recorded("small/discs/ehanet/seed0") == find_recorded(folder) == find_recorded(read_record(folder / "record.json")["id"]) == folder
+    assert run_name(folder) == "small/discs/ehanet/seed0"
+    for run, part in (("small/discs/lanet/seed0", "for instance with small/discs/ehanet/seed0, small/discs/ehanet/seed1"), ("large/discs/ehanet/seed0", "with small"),
+                      ("0123456789abcdef", "no recorded run '0123456789abcdef'"), ("", "RUN: give the run to repeat")):
+        assert main(["--", run]) == 1
+        said = capsys.readouterr().err
+        assert part in said and said.count("\n") == 1, said
+    shutil.rmtree("reports/small/scores")
+    with pytest.raises(FileNotFoundError, match="has no scores of small/discs/ehanet/seed0 to compare with"):
+        repeat_run(folder)
+
+
+def test_a_run_on_a_union_is_scored_on_each_part(tmp_path, monkeypatch):
+    """Its records say where: of the shipped checkpoint's training the report has scores on every data set."""
+    from ehanet.repeat import recorded_scores
+
+    folder = Path(__file__).resolve().parents[1] / "reports/universal/runs/universal/ehanet-mobilenetv1/seed0"
+    if not folder.is_dir():
+        pytest.skip("reports/ is not in this copy of the sources")
+    found = recorded_scores(folder, read_record(folder / "record.json")["id"])
+    assert {"kvasir-seg", "dsb2018", "isic2018", "lgg", "phantom-polyp"} <= set(found) and all(np.isfinite(read_scores(path)["dice"]).all() for path in found.values())
