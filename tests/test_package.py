@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -25,6 +27,17 @@ def test_the_wheel_holds_every_module_and_every_file_that_they_read(tmp_path):
     assert "ehanet/models/model_card.md" in held and not [name for name in held if not name.startswith(("ehanet/", "ehanet-"))]
 
 
-def test_every_link_of_the_readme_leads_to_a_file():
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(links) > 10 and not [link for link in links if not (ROOT / link).exists()]
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/scale.md", "reports/README.md", "benchmarks/README.md"])
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert links
+    for path, heading in links:
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        if heading:
+            assert heading in {_anchor(line) for line in target.read_text(encoding="utf-8").splitlines() if line.startswith("#")}, f"{path}{heading}"
+
+
+def _anchor(heading: str) -> str:
+    """What a Markdown page is linked by, as repository hosts make it: small letters, spaces as hyphens, no other signs."""
+    return "#" + re.sub(r"[^\w\- ]", "", heading.lstrip("#").strip().lower()).replace(" ", "-")

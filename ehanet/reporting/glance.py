@@ -56,14 +56,18 @@ def significant(reports: Path, name: str, score: str, track: str) -> str:
 
 
 def overview(compared: dict[str, Table]) -> Table | None:
-    """mDice of every method on every data set, where there are several of both."""
+    """mDice of every method on every data set, where there are several of both; also over the images with an object, where some of a data set's have none."""
     if len(compared) < 2:
         return None
     rows: dict[str, dict] = {}
+    columns = [Column("title", "Method"), Column("track", "Track", shown=any(row.get("track") for one in compared.values() for row in one.rows))]
     for name, one in compared.items():
+        title, empty = dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), any(column.key == "dice_object" for column in one.shown)
+        columns += [Column(name, title, "score")] + ([Column(f"{name}_object", f"{title}, objects", "score")] if empty else [])
         for row in one.rows:
-            rows.setdefault(row["label"], {"title": row["title"], "mark": row["mark"]})[name] = row["dice"]
-            rows[row["label"]]["track"] = rows[row["label"]].get("track") or row.get("track")
-    columns = [Column("title", "Method"), Column("track", "Track", shown=any(row["track"] for row in rows.values())), *[Column(name, dataset_title(name) + (" (phantom)" if one.mark == PHANTOM else ""), "score") for name, one in compared.items()]]
+            cells = rows.setdefault(row["label"], {"title": row["title"], "mark": row["mark"]})
+            cells |= {name: row["dice"], f"{name}_object": row.get("dice_object"), "track": cells.get("track") or row.get("track")}
     marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
-    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), ["Bold: significantly best, of its track where there are two, as in the tables below."])
+    notes = ["Bold: significantly best, of its track where there are two."]
+    notes += ["Objects: over the images whose label has one; elsewhere an image counts 1 where nothing is drawn."] if any(column.key.endswith("_object") for column in columns) else []
+    return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), notes)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ehanet.records import read_record
 from ehanet.files import write_atomically
+from ehanet.records import read_record
+from ehanet.reporting.glance import overview
 from ehanet.reporting.sections import comparisons
 from ehanet.reporting.tables import Table
-from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import to_markdown
 
 BEGIN, END = "<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->"
-SHOWN = ("title", "track", "encoder", "dice", "dice_object", "iou", "boundary_f1", "hd95", "mark")
 
 
 def write_results(readme: str | Path, reports: str | Path) -> None:
-    """Put a short table of each data set of ``reports`` between the two marks of ``readme``.
+    """Put mean Dice on every data set of ``reports``, and links to their tables, between the two marks of ``readme``.
 
     Raises:
         FileNotFoundError: no comparison table in ``reports``.
@@ -31,15 +30,15 @@ def write_results(readme: str | Path, reports: str | Path) -> None:
     if not tables:
         raise FileNotFoundError(f"{reports}/tables holds no comparison; run make paper for this profile first")
     head, tail = text[:text.index(BEGIN) + len(BEGIN)], text[text.index(END):]
-    write_atomically(readme, "\n\n".join([head, *(_short(table, reports, name) for name, table in tables.items()), tail]))
+    every = overview(tables) or next(iter(tables.values()))
+    listed = [_listed(reports, name, table) for name, table in tables.items()]
+    write_atomically(readme, "\n\n".join([head, to_markdown(every).rstrip(), "\n".join(listed), tail]))
 
 
-def _short(table: Table, reports: Path, name: str) -> str:
-    columns = [column for column in table.columns if column.key in SHOWN]
-    short = Table(table.name, table.caption, table.mark, sorted(columns, key=lambda column: SHOWN.index(column.key)), table.rows)
-    link = f"{reports.name}/tables/comparison_{name}.md"
-    record = read_record(reports / "tables" / f"{table.name}.json")["id"]
-    return f"{to_markdown(short, record).rstrip()}\n\nNotes, further scores and differences for {dataset_title(name)}: [{link}](reports/{link})."
+def _listed(reports: Path, name: str, table: Table) -> str:
+    """What the table is of, where it is, and the id of its record."""
+    link, record = f"{reports.name}/tables/comparison_{name}.md", read_record(reports / "tables" / f"{table.name}.json")["id"]
+    return f"- {table.caption}: [{link}](reports/{link}), record {record}."
 
 
 if __name__ == "__main__":

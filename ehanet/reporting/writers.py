@@ -17,8 +17,8 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
           "[": "{[}", "]": "{]}", "\n": " "}  # a bracket after \\ would be read as its option
 
 
-def to_markdown(table: Table, record: str) -> str:
-    """Caption, table and notes; intervals in brackets behind the means."""
+def to_markdown(table: Table, record: str | None = None) -> str:
+    """Caption, table and notes, the last of which names the ``record``; intervals in brackets behind the means."""
     lines = [f"**{_markdown(table.caption)}** ({table.mark})", "",
              "| " + " | ".join(_markdown(column.title) for column in table.shown) + " |",
              "|" + "|".join(" --- " if column.kind == "text" else " ---: " for column in table.shown) + "|"]
@@ -28,7 +28,7 @@ def to_markdown(table: Table, record: str) -> str:
         reason = why_empty(row, table.shown)
         cells[1:2] = [_markdown(reason)] if reason is not None and not marked else cells[1:2]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [""] + [f"- {_markdown(note)}" for note in table.notes] + [f"- Record {record}."]
+    lines += [""] + [f"- {_markdown(note)}" for note in table.notes] + ([f"- Record {record}."] if record else [])
     return "\n".join(lines) + "\n"
 
 
