@@ -10,7 +10,6 @@ KEEP ?=
 EXECUTOR ?=
 ACCOUNT ?=
 PARTITION ?=
-RUN ?=
 SLURM ?=
 N ?=
 RUN ?=
@@ -136,4 +135,4 @@ clean:
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 	@echo "Kept: .venv, runs, reports, wheelhouse. Remove them by hand if you mean it."
 
-.PHONY: help environment paper plan report readme trace data lab test test-slow test-browser test-slurm walkthroughs docs mutants bench wheelhouse lock clean
+.PHONY: help environment paper plan report readme trace repeat data lab test test-slow test-browser test-slurm walkthroughs docs mutants bench wheelhouse lock clean

@@ -27,7 +27,7 @@ from ehanet.files import write_atomically
 from ehanet.history import HISTORY
 from ehanet.steps import run_step
 from ehanet.training import fit
-from workflow.paper import _Lock
+from workflow.paper import Lock
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -220,7 +220,7 @@ def test_a_read_only_folder_is_one_line():
         os.chdir(folder)
         if user == 0:
             os.seteuid(65534)  # root may write anywhere
-        for action in (lambda: write_atomically(folder / "a.txt", "x"), lambda: _Lock("quick").__enter__()):
+        for action in (lambda: write_atomically(folder / "a.txt", "x"), lambda: Lock("quick").__enter__()):
             with pytest.raises(OSError, match="(a.txt|runs/quick/.lock) cannot be written .Permission denied.; ") as caught:
                 action()
             assert "\n" not in str(caught.value)
@@ -270,8 +270,8 @@ def test_the_front_door_takes_snakemake_and_its_jobs_with_it(tmp_path, sign):
     (tmp_path / "workflow").mkdir()
     mark = f"{random.random():.9f}"
     (tmp_path / "workflow" / "Snakefile").write_text(f"rule all:\n    output: 'never'\n    shell: 'sleep 9{mark[2:5]}.{mark[2:]}'\n")
-    process = child(f"import os; os.chdir({str(tmp_path)!r}); from pathlib import Path; from workflow.paper import _Lock, _snakemake\n"
-                    "with _Lock('x') as lock: _snakemake(Path('plan.json'), 1, lock)")
+    process = child(f"import os; os.chdir({str(tmp_path)!r}); from pathlib import Path; from workflow.paper import Lock, _snakemake\n"
+                    "with Lock('x') as lock: _snakemake(Path('plan.json'), 1, lock)")
     jobs = lambda: [p for p in psutil.process_iter(["cmdline"]) if f"9{mark[2:5]}.{mark[2:]}" in " ".join(p.info["cmdline"] or [])]  # noqa: E731
     wait_for(jobs)
     process.send_signal(sign)
@@ -287,7 +287,7 @@ def test_the_front_door_takes_snakemake_and_its_jobs_with_it(tmp_path, sign):
 
 def _free(name):
     try:
-        with _Lock(name):
+        with Lock(name):
             return True
     except ValueError:
         return False

@@ -16,8 +16,9 @@ from ehanet.data import load_dataset
 from ehanet.evaluation import evaluate_runs
 from ehanet.metrics.scores import read_scores
 from ehanet.models import build_model
+from ehanet.record_schema import record_id
 from ehanet.records import read_record
-from ehanet.repeat import find_recorded, repeat_run, run_name
+from ehanet.repeat import find_recorded, recorded_scores, repeat_run, run_name
 from ehanet.reporting import repeated_report
 from ehanet.reporting.repeated import _weights
 from ehanet.reporting.trace import trace
@@ -75,23 +76,53 @@ def test_on_the_same_machine_the_same_bits_come_out_and_the_table_says_so(clone,
     assert read_record(next(Path("reports/small/repeated").glob("*/runs/*/*/*/record.json")))["id"] == again["id"]
 
 
-def test_another_result_shows_with_its_difference(tmp_path):
-    """What a repetition on another machine leaves: other weights, and other scores of each image."""
+@pytest.fixture
+def twice(tmp_path):
+    """A report of two seeds, and a repetition of the first as another machine leaves it: other scores of each image."""
     data = make_dataset()
     reports, again = (make_reports(tmp_path / name, data, {"ehanet": error}, seeds=(0, 1)) for name, error in (("before", 0.1), ("after", 0.3)))
-    folder = reports / "runs/phantom-polyp/ehanet/seed0"
     shutil.rmtree(again / "runs/phantom-polyp/ehanet/seed1")
-    shutil.copytree(again, reports / "repeated" / read_record(folder / "record.json")["id"])
+    place = reports / "repeated" / read_record(reports / "runs/phantom-polyp/ehanet/seed0/record.json")["id"]
+    shutil.copytree(again, place)
+    return reports, place
+
+
+def test_another_result_shows_with_its_difference(twice):
+    reports, place = twice
     (row,) = repeated_report(reports).rows
-    before, after = (read_scores(place / "scores/phantom-polyp/ehanet__seed0.csv") for place in (reports, again))
+    before, after = (read_scores(folder / "scores/phantom-polyp/ehanet__seed0.csv") for folder in twice)
     for score in ("dice", "boundary_f1"):
         change, expected = row[f"{score}_change"], after[score] - before[score]
         assert change.mean == pytest.approx(expected.mean()) and change.low < change.mean < change.high
         assert change.high - change.low == pytest.approx(4 * expected.std() / len(expected) ** 0.5, rel=0.2)  # of the normal distribution
     assert row["weights"] == "not recorded" and row["mark"] == "phantom data"
-    shutil.rmtree(folder)  # the run is trained anew, or no more of the profile
-    with pytest.raises(FileNotFoundError, match="holds no repetition of this report's runs; make repeat RUN="):
-        repeated_report(reports)
+
+
+def test_a_number_of_the_table_leads_to_its_own_run(twice):
+    reports, place = twice
+    folder = reports / "runs/phantom-polyp/ehanet/seed1"
+    again = reports / "repeated" / read_record(folder / "record.json")["id"]
+    shutil.copytree(place, again)
+    for path in [*again.glob("runs/phantom-polyp/*"), *again.glob("scores/phantom-polyp/*seed1*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(place / "runs/phantom-polyp/ehanet/seed0", again / "runs/phantom-polyp/ehanet/seed1")
+    for path in list(again.glob("scores/phantom-polyp/*seed0*")):
+        path.rename(path.with_name(path.name.replace("seed0", "seed1")))
+    rows = repeated_report(reports).rows
+    assert [row["seed"] for row in rows] == [0, 1] and rows[0]["run"] == place.name
+    for row, own in zip(rows, (reports / "runs/phantom-polyp/ehanet/seed0", folder)):
+        (origin,) = [found for found in trace(f"{row['dice_before'].mean:.7f}", reports) if found.table.name == "repeated.csv"]
+        assert {record["id"] for _, record in origin.records if record["kind"] == "run"} == {read_record(own / "record.json")["id"], read_record(place / "runs/phantom-polyp/ehanet/seed0/record.json")["id"]}
+
+
+def test_scores_of_another_training_than_the_record_beside_them_are_left_out_and_the_table_goes_with_the_last_row(twice):
+    """As a repetition leaves them that was killed while it scored."""
+    reports, place = twice
+    repeated_report(reports)
+    shutil.copyfile(reports / "runs/phantom-polyp/ehanet/seed1/record.json", place / "runs/phantom-polyp/ehanet/seed0/record.json")
+    assert (reports / "tables/repeated.csv").is_file()
+    assert repeated_report(reports) is None
+    assert not list((reports / "tables").glob("repeated.*"))
 
 
 def test_other_images_another_split_and_other_weights_are_refused_before_any_training(clone, trained, tmp_path, monkeypatch, capsys):
@@ -114,29 +145,73 @@ def test_other_images_another_split_and_other_weights_are_refused_before_any_tra
     finally:
         weights.write_bytes(kept)
     said = capsys.readouterr().err
-    assert f"the recorded run had another file of this name (SHA-256 {record['encoder_weights_sha256'][:8]}," in said and said.count("\n") == 1
+    assert f"the recorded run had another file of this name (SHA-256 {record['encoder_weights_sha256'][:12]}," in said and said.count("\n") == 1
 
 
 def test_a_run_is_found_by_name_folder_and_id_and_a_wrong_one_named(clone, capsys):
     folder = Path("reports/small/runs/discs/ehanet/seed0")
-    assert find_recorded("small/discs/ehanet/seed0") == find_recorded(folder) == find_recorded(read_record(folder / "record.json")["id"]) == folder
+    id = read_record(folder / "record.json")["id"]
+    assert find_recorded("small/discs/ehanet/seed0") == find_recorded(id) == folder and find_recorded(folder.absolute()) == folder.absolute()
     assert run_name(folder) == "small/discs/ehanet/seed0"
-    for run, part in (("small/discs/lanet/seed0", "for instance with small/discs/ehanet/seed0, small/discs/ehanet/seed1"), ("large/discs/ehanet/seed0", "with small"),
-                      ("0123456789abcdef", "no recorded run '0123456789abcdef'"), ("", "RUN: give the run to repeat")):
+    shutil.copytree(folder, "reports/small/repeated/0/runs/discs/ehanet/seed0")
+    shutil.copytree(folder, "runs/small/discs/ehanet/seed0")
+    for run, part in (("small/discs/lanet/seed0", "one of small/discs/ehanet/seed0, small/discs/ehanet/seed1"), ("large/discs/ehanet/seed0", "one of small/"),
+                      ("0123456789abcdef", "no recorded run '0123456789abcdef'"), ("", "RUN: give the run to repeat"), (str(clone / "reports/small/runs/none"), "no recorded run"),
+                      ("reports/small/repeated/0/runs/discs/ehanet/seed0", "no recorded run"), ("runs/small/discs/ehanet/seed0", "no recorded run")):
         assert main(["--", run]) == 1
         said = capsys.readouterr().err
         assert part in said and said.count("\n") == 1, said
+    shutil.copytree("reports/small", "reports/tall")
+    with pytest.raises(ValueError, match=f"RUN: {id} is in several reports; give one of small/discs/ehanet/seed0, tall/discs/ehanet/seed0"):
+        find_recorded(id)
     shutil.rmtree("reports/small/scores")
     with pytest.raises(FileNotFoundError, match="has no scores of small/discs/ehanet/seed0 to compare with"):
         repeat_run(folder)
 
 
-def test_a_run_on_a_union_is_scored_on_each_part(tmp_path, monkeypatch):
-    """Its records say where: of the shipped checkpoint's training the report has scores on every data set."""
-    from ehanet.repeat import recorded_scores
+def test_precision_and_threads_are_those_of_the_record(clone, monkeypatch):
+    """Where the recorded machine's own choice was another one."""
+    seen, before = [], torch.get_num_threads()
 
+    def fit(config, *_, **__):
+        seen.append((config.precision, torch.get_num_threads()))
+        raise InterruptedError
+
+    monkeypatch.setattr("ehanet.repeat.fit", fit)
+    folder = find_recorded("small/discs/ehanet/seed0")
+    record = read_record(folder / "record.json")
+    for precision, threads in (("float32", 1), ("bfloat16", 2)):
+        changed = record | {"config": record["config"] | {"precision": "auto"}, "precision": precision, "device": record["device"] | {"threads": threads}}
+        changed["id"] = record_id({key: value for key, value in changed.items() if key != "id"})
+        monkeypatch.setattr("ehanet.repeat.read_record", lambda path, changed=changed: changed if path == folder / "record.json" else {"inputs": [changed["id"]]})
+        with pytest.raises(InterruptedError):
+            repeat_run(folder)
+    torch.set_num_threads(before)
+    assert seen == [("float32", 1), ("bfloat16", 2)]
+
+
+def test_a_run_on_a_union_is_found_on_each_part():
+    """Its records say where: of the shipped checkpoint's training the report has scores on every data set."""
     folder = Path(__file__).resolve().parents[1] / "reports/universal/runs/universal/ehanet-mobilenetv1/seed0"
     if not folder.is_dir():
         pytest.skip("reports/ is not in this copy of the sources")
     found = recorded_scores(folder, read_record(folder / "record.json")["id"])
     assert {"kvasir-seg", "dsb2018", "isic2018", "lgg", "phantom-polyp"} <= set(found) and all(np.isfinite(read_scores(path)["dice"]).all() for path in found.values())
+
+
+def test_a_union_is_trained_once_and_scored_on_every_part(tmp_path, monkeypatch):
+    """As make paper makes it: one training, scores on each data set."""
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(dataset="universal-phantoms", method="unet-32", size=32, epochs=1, epoch_images=16, batch_size=8, precision="float32", device="cpu")
+    run_dir, kept = tmp_path / "runs/all/universal-phantoms/unet-32/seed0", tmp_path / "reports/all/runs/universal-phantoms/unet-32/seed0"
+    record = fit(config, run_dir, progress=False)
+    kept.mkdir(parents=True)
+    shutil.copyfile(run_dir / "record.json", kept / "record.json")
+    parts = ("phantom-polyp", "phantom-nuclei")
+    for name in parts:
+        evaluate_runs(load_dataset(name, size=32), run_dir.parents[1], tmp_path / "reports/all", [{"method": "unet-32", "label": "unet-32", "seed": 0}])
+    again = repeat_run(find_recorded("all/universal-phantoms/unet-32/seed0"), progress=False)
+    assert again["checkpoint_sha256"] == record["checkpoint_sha256"]
+    assert not list(Path("runs/repeated").rglob("last.pt")) and len(list(Path("runs/repeated").rglob("best.pt"))) == 1
+    rows = repeated_report("reports/all").rows
+    assert {row["dataset"] for row in rows} == {"Phantom polyps", "Phantom nuclei"} and {row["weights"] for row in rows} == {"the same bits"}

@@ -15,7 +15,7 @@ from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
 from ehanet import fingerprint
 from ehanet.profiles import load_profile
 from workflow import kinds
-from workflow.paper import _Lock, main
+from workflow.paper import Lock, main
 from workflow.plan import read_plan, to_run, write_plan
 from workflow.step import _forget_other_training
 from workflow.step import main as run_planned
@@ -80,9 +80,9 @@ def test_a_training_of_other_settings_is_forgotten_one_by_hand_is_kept(copy):
 def test_nothing_to_run_is_said_and_the_second_make_paper_stops(copy, capsys):
     assert main(["run", "--profile", "two"]) == 0
     assert "Nothing to run: all 13 steps" in capsys.readouterr().out
-    with _Lock("two"):
+    with Lock("two"):
         assert main(["run", "--profile", "two"]) == 1
-    assert "another make paper of two is running here" in capsys.readouterr().err
+    assert "another make paper or make repeat of two is running here" in capsys.readouterr().err
     assert main(["plan", "--profile", "two", "--set", "epochs=2"]) == 0
     said = capsys.readouterr().out
     assert "13 of 13 steps run, 4 of them trainings" in said and "weights file nowhere.safetensors not found" in said

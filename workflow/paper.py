@@ -102,7 +102,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
     page = f"{reports}/index.html"
     if keep:
         profile = profile.with_kept(lambda run: is_kept(reports, dataset_key(run.dataset), run))
-    with _Lock(profile.name) as lock:
+    with Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
         downloads = {name: archives for name, archives in downloads.items() if archives}
         if byhand := [name for name, archives in downloads.items() if any(archive.url is None for archive in archives)]:
@@ -177,7 +177,7 @@ def report(profile: Profile) -> int:
     datasets = sorted(path.parent.name for path in Path(reports, "scores").glob("*/methods.json"))
     if not datasets:
         raise FileNotFoundError(f"{reports}/scores holds no scores; run make paper PROFILE={profile.name} first")
-    with _Lock(profile.name):
+    with Lock(profile.name):
         for dataset in datasets:
             for kind in ["compare", *(study for study in FROM_SCORES if Path(reports, OUTPUTS[study][0].format(dataset=dataset)).is_file())]:
                 notebook = notebook_of(kind)
@@ -192,8 +192,8 @@ def report(profile: Profile) -> int:
     return 0
 
 
-class _Lock:
-    """One ``make paper`` a profile and clone; the kernel lets go when the last process that holds it ends, however it ends."""
+class Lock:
+    """One ``make paper`` a profile, or ``make repeat`` a run, and clone; the kernel lets go when the last process that holds it ends, however it ends."""
 
     def __init__(self, name: str):
         self.path = Path("runs", name, ".lock")
@@ -203,13 +203,13 @@ class _Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "a+")
         except OSError as error:
-            raise OSError(error.errno, f"{self.path} cannot be written ({error.strerror}); make paper needs a clone that it may write to") from error
+            raise OSError(error.errno, f"{self.path} cannot be written ({error.strerror}); it needs a clone that it may write to") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.file.seek(0)
             process = self.file.read().strip() or "unknown"
-            raise ValueError(f"another make paper of {self.path.parent.name} is running here (process {process}); wait for it or stop it") from None
+            raise ValueError(f"another make paper or make repeat of {self.path.parent.name} is running here (process {process}); wait for it or stop it") from None
         self.file.truncate(0)
         self.file.write(f"{os.getpid()}\n")
         self.file.flush()
@@ -219,7 +219,7 @@ class _Lock:
         self.file.close()
 
 
-def _snakemake(plan: Path, cores: int, lock: _Lock, cluster: Cluster | None = None) -> int:
+def _snakemake(plan: Path, cores: int, lock: Lock, cluster: Cluster | None = None) -> int:
     """Run Snakemake on the plan. It inherits our lock, so its own lock, which a kill would leave behind, is not needed; and it ends with us.
     A step that fails stops what follows from it alone: the night's other trainings go on."""
     command = [sys.executable, "-m", "workflow.processes", "--snakefile", "workflow/Snakefile", "--config", f"plan={plan}",

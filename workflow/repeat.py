@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from workflow.paper import weights_folder
+from workflow.paper import Lock, weights_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,14 +44,15 @@ def repeat(run: str, source: str | None) -> int:
     folder = find_recorded(run)
     record, report = read_record(folder / "record.json"), folder.parents[3]
     print(f"{run_name(folder)}, record {record['id']}: {record['config']['epochs']} epochs, {record['steps']} steps, {record['seconds']:.0f} s on {machine(record)}.", flush=True)
-    again = read_record(next(repeat_run(folder, source).glob("runs/*/*/*/record.json")))
+    with Lock(f"repeated/{record['id']}"):
+        again = repeat_run(folder, source)
     print(f"Repeated in {again['seconds']:.0f} s on {machine(again)}.")
     for row in repeated_report(report).rows:
-        if (row["label"], row["seed"]) == (record["config"]["label"], record["seed"]):
+        if row["run"] == record["id"]:
             change = row["dice_change"]
             print(f"{row['dataset']}: test Dice {row['dice_before'].mean:.4f} recorded, {row['dice_after'].mean:.4f} repeated, {change.mean:+.4f} [{change.low:+.4f} to {change.high:+.4f}]; "
                   f"weights: {row['weights']}; other seeds of the row: {row['others']}.")
-    print(f"Beside each other: {report}/tables/repeated.md; make report PROFILE={report.name} puts it on the page.")
+    print(f"Beside each other: {report}/tables/repeated.md; the profile's make report puts it on the page.")
     return 0
 
 

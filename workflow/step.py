@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest
+from ehanet.reporting import repeated_report
 from ehanet.steps import StepError, run_step
 from workflow.gpus import one_gpu
 from workflow.plan import Step, code_hashes, read_plan
@@ -71,10 +72,12 @@ def _forget_other_training(step: Step) -> None:
 
 
 def make_page(reports: str, title: str) -> None:
-    """HTML of every executed notebook, and the page that shows it all."""
+    """HTML of every executed notebook, and the page that shows it all, the trainings that were repeated included."""
     for page in Path(reports, "notebooks").glob("*.html"):
         if not page.with_suffix(".ipynb").is_file():
             page.unlink()
+    if Path(reports, "repeated").is_dir():
+        repeated_report(reports)
     notebooks = sorted(path for path in Path(reports, "notebooks").glob("*.ipynb") if not path.stem.endswith(".failed"))
     commands = [["-m", "workflow.html", *map(str, notebooks)], ["-m", "ehanet.reporting", reports, "--title", title]]
     for command in commands if notebooks else commands[1:]:

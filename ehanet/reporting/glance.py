@@ -55,10 +55,8 @@ def significant(reports: Path, name: str, score: str, track: str) -> str:
     return f"Significantly below it: {below} of {len(rows)} methods; above: {above}."
 
 
-def overview(compared: dict[str, Table]) -> Table | None:
-    """mDice of every method on every data set, where there are several of both; also over the images with an object, where some of a data set's have none."""
-    if len(compared) < 2:
-        return None
+def overview(compared: dict[str, Table]) -> Table:
+    """mDice of every method on every data set; also over the images with an object, where some of a data set's have none."""
     rows: dict[str, dict] = {}
     columns = [Column("title", "Method"), Column("track", "Track", shown=any(row.get("track") for one in compared.values() for row in one.rows))]
     for name, one in compared.items():

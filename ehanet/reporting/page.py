@@ -42,7 +42,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     datasets = [sections.dataset_section(reports, name, records.get(name)) for name in names]
     marks = list(dict.fromkeys(one["mark"] for one in datasets))
     cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
-    every, claimed = overview(compared), sections.table(reports, "claims")
+    every, claimed = overview(compared) if len(compared) > 1 else None, sections.table(reports, "claims")
     extra = _extra(reports, {"tables/claims", *sections.shown_files(names)})
     machine = _machine([record for record, _ in runs if record["kind"] == "run"], len(runs))
     contents = [("results", "Results")] if cards or claimed else []

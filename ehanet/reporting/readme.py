@@ -10,7 +10,7 @@ from ehanet.records import read_record
 from ehanet.reporting.glance import overview
 from ehanet.reporting.sections import comparisons
 from ehanet.reporting.tables import Table
-from ehanet.reporting.writers import to_markdown
+from ehanet.reporting.writers import escape_markdown, to_markdown
 
 BEGIN, END = "<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->"
 
@@ -30,15 +30,14 @@ def write_results(readme: str | Path, reports: str | Path) -> None:
     if not tables:
         raise FileNotFoundError(f"{reports}/tables holds no comparison; run make paper for this profile first")
     head, tail = text[:text.index(BEGIN) + len(BEGIN)], text[text.index(END):]
-    every = overview(tables) or next(iter(tables.values()))
     listed = [_listed(reports, name, table) for name, table in tables.items()]
-    write_atomically(readme, "\n\n".join([head, to_markdown(every).rstrip(), "\n".join(listed), tail]))
+    write_atomically(readme, "\n\n".join([head, to_markdown(overview(tables)).rstrip(), "\n".join(listed), tail]))
 
 
 def _listed(reports: Path, name: str, table: Table) -> str:
     """What the table is of, where it is, and the id of its record."""
     link, record = f"{reports.name}/tables/comparison_{name}.md", read_record(reports / "tables" / f"{table.name}.json")["id"]
-    return f"- {table.caption}: [{link}](reports/{link}), record {record}."
+    return f"- {escape_markdown(table.caption)}: [{link}](reports/{link}), record {record}."
 
 
 if __name__ == "__main__":

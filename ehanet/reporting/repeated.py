@@ -16,35 +16,45 @@ MODULES = ["ehanet.reporting.repeated"]
 SHOWN = {"dice": "mDice", "boundary_f1": "Boundary F1"}
 
 
-def repeated_report(reports: str | Path) -> Table:
-    """Write tables/repeated from ``reports``/repeated/ and return it; a repetition of a run that the report no longer has is left out.
+def repeated_report(reports: str | Path) -> Table | None:
+    """Write tables/repeated from ``reports``/repeated/ and return it; None, and no table, where no run that the report has was repeated.
+
+    Scores that were not made from the record beside them, as a repetition leaves that was killed, are left out.
 
     Raises:
-        FileNotFoundError: nothing was repeated. ValueError: a record or a table of scores is damaged or altered.
+        ValueError: a record or a table of scores is damaged or altered.
     """
     reports = Path(reports)
-    originals = {(record := read_record(path))["id"]: (path.parent, record) for path in sorted(reports.glob("runs/*/*/seed*/record.json"))}
-    rows, inputs, marks = [], [], []
-    for id, (folder, record) in originals.items():
-        again = reports / "repeated" / id / "runs" / Path(*folder.parts[-3:]) / "record.json"
-        for scores in sorted((reports / "repeated" / id).glob(f"scores/*/{folder.parent.name}__{folder.name}.csv")) if again.is_file() else ():
-            before = reports / "scores" / scores.parent.name / scores.name
-            inputs += [read_beside(path)["id"] for path in (before, scores)]
-            marks.append(mark_of_manifest(read_beside(scores)["data"]))
-            rows.append({**_row(record, read_record(again), scores.parent.name), **_scores(before, scores), "mark": marks[-1]})
+    rows, inputs = [], []
+    for path in sorted(reports.glob("runs/*/*/seed*/record.json")):
+        record, name = read_record(path), f"{path.parent.parent.name}__{path.parent.name}"
+        place = reports / "repeated" / record["id"]
+        kept = place / "runs" / Path(*path.parts[-4:])
+        again = read_record(kept) if kept.is_file() else None
+        for after in sorted(place.glob(f"scores/*/{name}.csv")) if again else ():
+            before = reports / "scores" / after.parent.name / after.name
+            made = [read_beside(scores) for scores in (before, after)]
+            if [one["inputs"] for one in made] != [[record["id"]], [again["id"]]]:
+                continue
+            others = [other for other in sorted(before.parent.glob(f"{path.parent.parent.name}__seed*.csv")) if other != before]
+            inputs += [*(one["id"] for one in made), *(read_beside(other)["id"] for other in others)]
+            cells = {"run": record["id"], "dataset": dataset_title(after.parent.name), "made_from": " ".join(one["id"] for one in made), "mark": mark_of_manifest(made[1]["data"])}
+            rows.append({**cells, **_row(record, again), **_scores(before, after, others)})
     if not rows:
-        raise FileNotFoundError(f"{reports}/repeated holds no repetition of this report's runs; make repeat RUN=<profile>/<data set>/<label>/seed<k> makes one")
+        for left in (reports / "tables").glob("repeated.*"):
+            left.unlink()
+        return None
     columns = [Column("title", "Run"), Column("dataset", "Data set"), Column("seed", "Seed", "count"), Column("before", "Recorded on"), Column("after", "Repeated on"),
                Column("code", "Code of the training"), Column("weights", "Weights"), Column("val_before", "Validation Dice, recorded", "score"),
                Column("val_after", "repeated", "score")]
     for score, title in SHOWN.items():
         columns += [Column(f"{score}_before", f"Test {title}, recorded", "score"), Column(f"{score}_after", "repeated", "score"), Column(f"{score}_change", "Δ", "score")]
-    columns += [Column("others", "Test mDice of the row's other seeds", "value"), Column("label", "Label", shown=False), Column("mark", "Mark")]
-    notes = ["Each run was trained again from its record: same configuration, seed, images, split and weights files, checked by hash; then its test split was predicted and scored once.",
-             "Δ: repeated minus recorded, with the 95 % bootstrap interval over images. Another device, number of threads, version of torch or of the code rounds differently, "
-             "and training amplifies that: the repetition is then another draw, as from another seed. How far such draws lie apart the other seeds of the row tell."]
-    table = Table("repeated", "Trainings repeated from their records", " and ".join(dict.fromkeys(marks)), columns, rows, notes)
-    write_table(table, reports / "tables", MODULES, inputs=inputs)
+    columns += [Column("others", "Test mDice of the other seeds", "value"), Column("mark", "Mark"), Column("run", "Record", shown=False), Column("made_from", "Scores", shown=False)]
+    notes = ["Each run was trained again from its record: the same configuration, seed, precision, images, split and weights files, checked by hash; then its test split was predicted and scored once.",
+             "Δ: repeated minus recorded, with the 95 % bootstrap interval over images, or patients where several images belong to one. Another device, version of torch or of the code rounds "
+             "differently, and training amplifies that: the repetition is then another draw, as from another seed. How far such draws lie apart the other seeds of the row tell."]
+    table = Table("repeated", "Trainings repeated from their records", " / ".join(dict.fromkeys(row["mark"] for row in rows)), columns, rows, notes)
+    write_table(table, reports / "tables", MODULES, inputs=list(dict.fromkeys(inputs)))
     return table
 
 
@@ -55,12 +65,11 @@ def machine(record: dict) -> str:
     return f"{device['name']}{cores}, {record['precision']}, torch {record['libraries']['torch']}"
 
 
-def _row(before: dict, after: dict, dataset: str) -> dict:
+def _row(before: dict, after: dict) -> dict:
     config = before["config"]
-    return {"title": look(config["label"], config["method"]).title, "dataset": dataset_title(dataset), "seed": before["seed"], "label": config["label"],
-            "before": machine(before), "after": machine(after), "weights": _weights(before, after),
-            "code": "the same" if before["code"]["modules"] == after["code"]["modules"] else "changed since",
-            **{f"val_{name}": Score(record["best"]["val_dice"]) for name, record in (("before", before), ("after", after))}}
+    same = (before["code"]["modules"], before.get("plugin_sha256")) == (after["code"]["modules"], after.get("plugin_sha256"))
+    return {"title": look(config["label"], config["method"]).title, "seed": before["seed"], "before": machine(before), "after": machine(after), "weights": _weights(before, after),
+            "code": "the same" if same else "changed since", **{f"val_{name}": Score(record["best"]["val_dice"]) for name, record in (("before", before), ("after", after))}}
 
 
 def _weights(before: dict, after: dict) -> str:
@@ -69,12 +78,10 @@ def _weights(before: dict, after: dict) -> str:
     return "not recorded" if None in (one, other) else "the same bits" if one == other else "others"
 
 
-def _scores(before: Path, after: Path) -> dict:
+def _scores(before: Path, after: Path, others: list[Path]) -> dict:
     frames = {"before": read_scores(before), "after": read_scores(after)}
-    cells: dict = {}
+    cells: dict = {"others": ", ".join(f"{read_scores(path)['dice'].mean():.3f}" for path in others) or "none"}
     for score in SHOWN:
         cells |= {f"{score}_{name}": Score(float(frame[score].mean())) for name, frame in frames.items()}
         cells[f"{score}_change"] = Score(*map(float, paired_differences(frames, score, "before").loc["after"]))
-    label = before.stem.rpartition("__seed")[0]
-    others = [float(read_scores(path)["dice"].mean()) for path in sorted(before.parent.glob(f"{label}__seed*.csv")) if path != before]
-    return {**cells, "others": ", ".join(f"{value:.3f}" for value in others) or "none"}
+    return cells

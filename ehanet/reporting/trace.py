@@ -109,7 +109,7 @@ def _origin(path: Path, row: dict, name: str, value: float, known: dict[str, Pat
     titles = {column[0]: column[1] for column in (record or {}).get("table", {}).get("columns", [])}
     chain = [(str(path), record)]
     own = row.get("label") if not path.name.startswith(("differences_", "ladder_")) else None  # a difference depends on every row
-    chain += _followed((record or {}).get("inputs", []), known, own)
+    chain += _followed((row.get("made_from") or "").split() or (record or {}).get("inputs", []), known, own)
     scores = [Path(place).with_suffix(".csv") for place, found in chain[1:] if found and found["kind"] == "scores"]
     computed = None
     if path.name.startswith("comparison_") and name in SCORES and scores:

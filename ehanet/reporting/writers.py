@@ -19,28 +19,29 @@ _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"
 
 def to_markdown(table: Table, record: str | None = None) -> str:
     """Caption, table and notes, the last of which names the ``record``; intervals in brackets behind the means."""
-    lines = [f"**{_markdown(table.caption)}** ({table.mark})", "",
-             "| " + " | ".join(_markdown(column.title) for column in table.shown) + " |",
+    lines = [f"**{escape_markdown(table.caption)}** ({table.mark})", "",
+             "| " + " | ".join(escape_markdown(column.title) for column in table.shown) + " |",
              "|" + "|".join(" --- " if column.kind == "text" else " ---: " for column in table.shown) + "|"]
     marked = any(column.key == "mark" for column in table.shown)
     for row in table.rows:
         cells = [_markdown_cell(row.get(column.key), column) for column in table.shown]
         reason = why_empty(row, table.shown)
-        cells[1:2] = [_markdown(reason)] if reason is not None and not marked else cells[1:2]
+        cells[1:2] = [escape_markdown(reason)] if reason is not None and not marked else cells[1:2]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [""] + [f"- {_markdown(note)}" for note in table.notes] + ([f"- Record {record}."] if record else [])
+    lines += [""] + [f"- {escape_markdown(note)}" for note in table.notes] + ([f"- Record {record}."] if record else [])
     return "\n".join(lines) + "\n"
 
 
 def _markdown_cell(cell, column: Column) -> str:
     if column.kind != "score" or cell is None:
-        return _markdown(_plain(cell))
+        return escape_markdown(_plain(cell))
     mean, interval = format_score(cell, column.digits)
     mean = f"**{mean}**" if cell.bold else mean
     return f"{mean} [{interval}]" if interval else mean
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """``text`` as Markdown shows it letter by letter, on one line."""
     return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", str(text)).replace("\n", " ")
 
 
