@@ -118,7 +118,8 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
         "run": record["id"],
         "code": {key: record["code"].get(key) for key in ("version", "commit")},
         "data": list(known.values()),
-        "scores": [_scores(manifest, frame) for manifest, frame in tested],
+        "scores": [row for manifest, frame in tested for row in _scores(manifest, frame)],
+        "warnings": [f"{dataset_title(manifest['name'])}: {'; '.join(told)}." for manifest, _ in tested if (told := manifest.get("warnings"))],
         "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
         "recipe": {**_recipe(record), **({"Before": earlier} if earlier else {}), **recipe},
     }
@@ -141,40 +142,50 @@ def _data(name: str, manifest: dict) -> dict:
             "split": manifest.get("split", {}).get("sha256", "")[:16]}
 
 
-def _scores(manifest: dict, frame: pd.DataFrame) -> dict:
-    row = {"name": manifest["name"], "title": dataset_title(manifest["name"]), "images": len(frame), "mark": mark_of_manifest(manifest)}
-    for score, digits in CARD_SCORES.items():
-        cell = compare({"ehanet": frame}, score).iloc[0]
-        mean, interval = format_score(Score(cell["mean"], cell["low"], cell["high"]), digits)
-        row[score] = f"{mean} [{interval}]" if interval else mean
-    return row
+def _scores(manifest: dict, frame: pd.DataFrame) -> list[dict]:
+    """The row of a test split; where some of its images hold no object, a second one over those that do."""
+    title, empty = dataset_title(manifest["name"]), frame["gt_empty"].astype(bool)
+    rows = []
+    for name, part in {title: frame, **({f"{title}, images with an object": frame[~empty]} if empty.any() and not empty.all() else {})}.items():
+        row = {"name": manifest["name"], "title": name, "images": len(part), "mark": mark_of_manifest(manifest)}
+        for score, digits in CARD_SCORES.items():
+            cell = compare({"ehanet": part}, score).iloc[0]
+            mean, interval = format_score(Score(cell["mean"], cell["low"], cell["high"]), digits)
+            row[score] = f"{mean} [{interval}]" if interval else mean
+        rows.append(row)
+    return rows
 
 
 def _failures(manifest: dict, frame: pd.DataFrame) -> list[str]:
     """Sentences about the images of a test split that went wrong."""
-    title, count = dataset_title(manifest["name"]), len(frame)
-    poor = frame[frame["dice"] < POOR_DICE]
-    worst = ", ".join(f"{row.image} ({row.dice:.2f})" for row in frame.nsmallest(3, "dice").itertuples())
-    lines = [f"{title}: Dice below {POOR_DICE} on {len(poor)} of {count} test images; the worst are {worst}."]
-    labels, predictions = frame["gt_empty"].astype(bool), frame["pred_empty"].astype(bool)
+    title, labels, predictions = dataset_title(manifest["name"]), frame["gt_empty"].astype(bool), frame["pred_empty"].astype(bool)
+    held, those = frame[~labels], "test images" + (" that hold an object" if labels.any() else "")
+    worst = ", ".join(f"{row.image} ({row.dice:.2f})" for row in held.nsmallest(3, "dice").itertuples())
+    lines = [f"{title}: Dice below {POOR_DICE} on {int((held['dice'] < POOR_DICE).sum())} of {len(held)} {those}; the worst are {worst}."]
     if missed := int((~labels & predictions).sum()):
-        lines.append(f"{title}: nothing found on {missed} of {int((~labels).sum())} images that hold an object.")
+        lines.append(f"{title}: nothing found on {missed} of {len(held)} {those}.")
     if labels.any():
-        lines.append(f"{title}: mean Dice {frame.loc[~labels, 'dice'].mean():.3f} over the {int((~labels).sum())} images that hold an object; an image without one has Dice 1 where nothing "
-                     "is found.")
-        lines.append(f"{title}: something found on {int((labels & ~predictions).sum())} of {int(labels.sum())} images that hold none.")
+        lines.append(f"{title}: something found on {int((labels & ~predictions).sum())} of {int(labels.sum())} test images that hold none.")
     return lines
+
+
+def loss_words(options: Mapping) -> str:
+    """Options of EHANet's loss as people read them."""
+    known = {"edge_loss": lambda value: f"the edge by {'cross-entropy' if value == 'bce' else value}", "per_image": lambda value: "Dice of each image" if value else "Dice of the batch",
+             "smooth": lambda value: f"a smooth of {100 * value:g} % of the pixels in Dice"}
+    return ", ".join(known[name](value) if name in known else f"{name} {in_words(value)}" for name, value in options.items())
 
 
 def _recipe(record: dict) -> dict[str, str]:
     config, best = record["config"], record.get("best") or {}
+    drawn = f" of {images:,} images drawn anew" if (images := config.get("epoch_images")) else ""
     lines = {
         "Encoder": record.get("encoder", "not recorded"),
         "Image side": f"{config['size']} pixels",
         "Optimizer": f"{config['optimizer']}, learning rate {config['learning_rate']:g} ({config['schedule']}), weight decay {config['weight_decay']:g}",
-        "Length": f"{config['epochs']} epochs, {record.get('steps', '?')} steps of {config['batch_size']} images",
+        "Length": f"{config['epochs']} epochs{drawn}, {record.get('steps', '?')} steps of {config['batch_size']} images",
         "Augmentation": config["augmentation"],
-        **({"Loss": f"as released, but {in_words(options)}"} if (options := config.get("loss_options")) else {}),
+        **({"Loss": f"as released, but {loss_words(options)}"} if (options := config.get("loss_options")) else {}),
         **({"Starts from": f"all weights of {Path(config['initial_weights']).name}"} if config.get("initial_weights") else {}),
         **({"Learned from": f"the masks and the probabilities of {Path(config['teacher']).name}"} if config.get("teacher") else {}),
         **({"Moving average of weights": f"{config['ema']:g}"} if config.get("ema") else {}),

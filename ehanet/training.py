@@ -46,21 +46,20 @@ from ehanet.transfer import Teacher, Transfer
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
 
 
-def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True) -> dict:
+def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, progress: bool = True, stop: Callable[[], bool] | None = None) -> dict:
     """Train ``config`` in ``run_dir`` and return the run's record.
 
     ``run_dir`` gets config.json, history.csv, last.pt, best.pt, TensorBoard's events and, when all is done, record.json.
-    A finished run returns at once; an interrupted one goes on at the next epoch; one whose checkpoints are damaged or missing is
-    made again, with a warning.
+    A finished run returns at once, an interrupted one goes on at the next epoch, one with damaged or missing checkpoints is made again, with a warning.
 
     Args:
         root: folder of the data set's archives or unpacked folders; phantoms need none.
-        progress: show a bar with loss and validation Dice.
+        progress: show a bar with loss and validation Dice. stop: asked before each epoch; where it says yes, the run is left to be gone on with.
 
     Raises:
         ValueError: ``run_dir`` holds a run of another configuration or of other images, the loss is no longer finite (the message names
             the batch's images), or the device is out of memory.
-        OSError: full disk or read-only folder; the last finished epoch is kept.
+        OSError: full disk or read-only folder; the last finished epoch is kept. InterruptedError: ``stop`` said yes.
     """
     run_dir = Path(run_dir)
     if (run_dir / "record.json").is_file():
@@ -77,6 +76,8 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
     try:
         with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch", disable=not progress) as bar:
             while trainer.epoch < config.epochs:
+                if stop and stop():
+                    raise InterruptedError(f"{run_dir}: stopped after epoch {trainer.epoch} of {config.epochs}; run it again to go on")
                 row = trainer.run_epoch()
                 bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
                 bar.update()
@@ -286,9 +287,8 @@ class Trainer:
         self.save.wait()
         write_history(self.run_dir, self.history)
         encoder = self.transfer.describe_encoder(self.frozen)
-        notes = list(self.dataset.manifest.get("warnings", []))
-        if self.encoder is not None and self.transfer.initialisation.startswith("random"):
-            notes.append(f"encoder: {encoder}")
+        began_random = self.encoder is not None and self.transfer.initialisation.startswith("random")
+        notes = [*self.dataset.manifest.get("warnings", []), *([f"encoder: {encoder}"] if began_random else [])]
         return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,

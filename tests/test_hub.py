@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from ehanet import EHANet, predict
 from ehanet.checkpoints import save_checkpoint
 from ehanet.config import RunConfig
-from ehanet.hub import CHECKPOINT, _failures, find_checkpoint, load_checkpoint_model, publish_run
+from ehanet.hub import CHECKPOINT, _failures, _scores, find_checkpoint, load_checkpoint_model, publish_run
+from ehanet.metrics.scores import read_scores
 from ehanet.models.pretrained import KEY, save_weights
 from ehanet.records import read_record
 
@@ -176,14 +177,23 @@ def test_the_card_tells_a_loss_of_its_own_and_no_other(tmp_path):
         save_checkpoint(run / "best.pt", {"model": EHANet(KERAS).state_dict(), "config": RunConfig(dataset="kvasir-seg", size=64).to_dict(), "encoder": KERAS})
         publish_run(run, tmp_path / f"{label}.safetensors", [reports / "scores/kvasir-seg/ehanet__seed0.csv"])
         cards.append((tmp_path / f"{label}.md").read_text())
-    assert "- Loss:" not in cards[0] and "- Loss: as released, but edge_loss bce, per_image yes, smooth 0.01\n" in cards[1]
+    assert "- Loss:" not in cards[0] and "- Loss: as released, but the edge by cross-entropy, Dice of each image, a smooth of 1 % of the pixels in Dice\n" in cards[1]
 
 
-def test_the_card_tells_objects_from_empty_images():
-    frame = pd.DataFrame({"image": ["a", "b", "c", "d"], "dice": [0.2, 0.4, 1.0, 0.0], "gt_empty": [False, False, True, True], "pred_empty": [False, True, True, False]})
-    lines = "\n".join(_failures({"name": "lgg"}, frame))
-    assert "LGG: mean Dice 0.300 over the 2 images that hold an object" in lines
-    assert "nothing found on 1 of 2 images that hold an object" in lines and "something found on 1 of 2 images that hold none" in lines
+def test_the_card_tells_objects_from_empty_images(tmp_path):
+    data = make_dataset()
+    data.masks[data.splits["test"][:5]] = 0
+    reports = make_reports(tmp_path, data, {"ehanet": 0.2})
+    frame = read_scores(reports / "scores/phantom-polyp/ehanet__seed0.csv")
+    held = frame[~frame["gt_empty"].astype(bool)]
+    every, objects = _scores(data.manifest, frame)
+    assert (every["title"], every["images"], objects["title"], objects["images"]) == ("Phantom polyps", 20, "Phantom polyps, images with an object", 15)
+    assert every["dice"].startswith(f"{frame['dice'].mean():.3f} [") and objects["hd95"].startswith(f"{held['hd95'].mean():.2f} [")
+    assert len(_scores(data.manifest, held)) == 1
+    frame = pd.DataFrame({"image": ["a", "b", "c", "d"], "dice": [0.2, 0.6, 1.0, 0.0], "gt_empty": [False, False, True, True], "pred_empty": [False, True, True, False]})
+    assert _failures({"name": "lgg"}, frame) == [
+        "LGG: Dice below 0.5 on 1 of 2 test images that hold an object; the worst are a (0.20), b (0.60).",
+        "LGG: nothing found on 1 of 2 test images that hold an object.", "LGG: something found on 1 of 2 test images that hold none."]
 
 
 def test_scores_of_another_run_are_refused(finished, tmp_path):

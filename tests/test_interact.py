@@ -123,6 +123,12 @@ def test_same_dice_other_distances(truth):
         masks.same_dice(np.zeros((8, 8)))
 
 
+def test_the_same_shift_costs_a_small_object_more(truth):
+    table = masks.shift_table(truth, dx=2, shrink=6)
+    assert list(table.index) == ["as it is", "shrunk by 6 px"] and table["pixels"].tolist() == [truth.sum(), masks.move_mask(truth, dilation=-6).sum()]
+    assert table["Dice"].is_monotonic_decreasing and table["Dice"].is_unique and (table["HD95 (px)"] == 2).all()
+
+
 def test_losses_of_a_missed_object():
     for share in (0.2, 0.01):
         missed, curves = losses.missed_share(share)
@@ -149,7 +155,7 @@ def test_pulls_point_at_the_truth():
 
 def test_trap_of_the_split():
     leak = traps.split_leak(load_dataset("phantom-glioma", size=64))
-    assert leak["by patient"] == 0 < leak["by image"]
+    assert (leak.loc["by patient"] == 0).all() and 0 < leak.loc["by image", "in training and test"] < leak.loc["by image", "patients in several parts"] < 40
 
 
 def test_released_edge_stays_behind(shown):

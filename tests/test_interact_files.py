@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from archives import discs, make_folder
 from interactive import change, model, shown  # noqa: F401 (fixtures)
 from PIL import Image
 
@@ -28,6 +29,13 @@ def test_own_photographs(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(ValueError, match="a.png: not a readable image"):
         examples.load_examples(tmp_path)
+
+
+def test_sample_files_are_of_the_kinds_that_they_are_said_to_be(tmp_path):
+    files = {path.name: Image.open(path) for path in examples.sample_files(tmp_path)}
+    assert {name: (file.mode, file.size) for name, file in files.items()} == {
+        "grey.png": ("L", (120, 90)), "sixteen_bits.png": ("I;16", (120, 90)), "photograph.jpg": ("RGB", (4000, 3000)), "turned.jpg": ("RGB", (120, 90))}
+    assert files["turned.jpg"].getexif()[274] == 6
 
 
 def as_upload(name, image=None, content=b""):
@@ -58,7 +66,7 @@ def test_an_unreadable_upload_is_refused_in_one_line(model, shown):
 
 def test_training_is_watched_to_its_end(tmp_path, monkeypatch, shown, model):
     """With the files of ``fit``, but without its minutes; the notebook itself runs the real one."""
-    def fit(config, run_dir, root, progress):
+    def fit(config, run_dir, root, progress, stop):
         if config.size == 33:
             raise ValueError("loss is nan")
         for epoch in range(1, config.epochs + 1):
@@ -76,6 +84,30 @@ def test_training_is_watched_to_its_end(tmp_path, monkeypatch, shown, model):
     assert len(pictures) == 2
     with pytest.raises(ValueError, match="loss is nan"):
         list(live.train_live(RunConfig(size=33), tmp_path / "other", every=0.01))
+
+
+@pytest.mark.parametrize("leave", ["close", "interrupt"])
+def test_leaving_a_training_ends_it_after_the_epoch_at_work_and_it_can_be_gone_on_with(tmp_path, monkeypatch, leave):
+    """As the notebook's stop button does: the interrupt comes while the loop waits."""
+    folder = make_folder(tmp_path / "discs", discs(32))
+    config = RunConfig(dataset=str(folder), method="unet-32", size=32, epochs=200, batch_size=8, precision="float32", device="cpu")
+    watched = live.train_live(config, tmp_path / "run", every=0.01)
+    next(watched)
+    if leave == "close":
+        watched.close()
+    else:
+        monkeypatch.setattr(live.time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            list(watched)
+        monkeypatch.undo()
+    done = len(pd.read_csv(tmp_path / "run/history.csv"))
+    assert 1 <= done < 200 and not (tmp_path / "run/record.json").exists()
+    counts = []
+    for history, _ in live.train_live(config, tmp_path / "run", every=0.01):
+        counts.append(len(history))
+        if len(history) > done:
+            break
+    assert counts[-1] > done
 
 
 def test_finished_runs_are_found_and_opened_when_chosen(tmp_path, monkeypatch, shown, model):

@@ -17,7 +17,7 @@ def test_only_the_profile_universal_as_written_replaces_the_shipped_checkpoint(t
         (tmp_path / f"{name}.yaml").write_text("datasets: [universal-phantoms]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\nstudies: [publish]\n")
         step, = [step for step in make_plan(load_profile(name, overrides, folder=tmp_path), None).values() if step.kind == "publish"]
         targets.append(step.parameters.get("target"))
-    assert targets == [None, "reports/universal-epochs-1/ehanet-universal-epochs-1.safetensors", "reports/other/ehanet-other.safetensors"]
+    assert targets == ["weights/ehanet-universal.safetensors", "reports/universal-epochs-1/ehanet-universal-epochs-1.safetensors", "reports/other/ehanet-other.safetensors"]
 
 
 def test_the_plan_has_every_step_once_and_a_finished_one_runs_nothing(copy):

@@ -78,7 +78,7 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
                 "without": [] if any(is_phantom(part) for part in parts_of(dataset)) else ["ehanet.data.phantoms"]}
         common = {"dataset": dataset, "size": profile.size, "source": source if any(part in CATALOGUE for part in parts_of(dataset)) else None, "reports": reports}
         folders = {"runs": f"{runs_folder}/{key}", "reports": reports}
-        published = {} if profile.name == SHIPPED else {"target": f"{reports}/ehanet-{profile.name}.safetensors"}
+        published = {"target": f"{'weights' if profile.name == SHIPPED else reports}/ehanet-{profile.name}.safetensors"}
 
         def add(kind: str, parameters: dict, upstream: list[str], files=(), **names) -> str:
             step = _step(profile.name, kind, {"dataset": key, **names}, parameters, [steps[id] for id in upstream], code, list(files))

@@ -64,3 +64,16 @@ def reduced(image: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:
     if factor >= 1:
         return image
     return np.asarray(Image.fromarray(image).resize((max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.BILINEAR))
+
+
+def sample_files(folder: str | Path) -> list[Path]:
+    """Write four images of noise of the kinds that cameras and scanners make, and return their paths: grey, 16 bits, a large photograph, one that is turned by its
+    EXIF as a telephone writes it when held upright."""
+    random, folder = np.random.default_rng(0), Path(folder)
+    turned = Image.Exif()
+    turned[274] = 6  # the tag of the orientation: turn by 90 degrees clockwise to show it
+    kinds = {"grey.png": ((90, 120), np.uint8, {}), "sixteen_bits.png": ((90, 120), np.uint16, {}), "photograph.jpg": ((3000, 4000, 3), np.uint8, {}),
+             "turned.jpg": ((90, 120, 3), np.uint8, {"exif": turned})}
+    for name, (shape, dtype, options) in kinds.items():
+        Image.fromarray(random.integers(0, np.iinfo(dtype).max, shape, dtype)).save(folder / name, **options)
+    return [folder / name for name in kinds]

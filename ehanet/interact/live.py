@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import matplotlib
 import numpy as np
@@ -27,7 +28,8 @@ SHOWN = 4
 def train_live(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, every: float = 0.3) -> Iterator[tuple[pd.DataFrame, nn.Module]]:
     """Train as ``ehanet.training.fit`` does, and give history and network after each epoch that is seen, the last one always.
 
-    The training runs in a thread of its own and leaves the same files; leaving the loop waits for it. A finished run gives its last state once.
+    The training runs in a thread of its own and leaves the same files. Leaving the loop, as the notebook's stop button does, ends it after the epoch that is
+    being trained; called again it goes on from there. A finished run gives its last state once.
 
     Args:
         config, run_dir, root: as in ``fit``: what is trained, the folder for its files, the folder of the data.
@@ -36,14 +38,17 @@ def train_live(config: RunConfig, run_dir: str | Path, root: str | Path | None =
     Raises:
         What ``fit`` raises.
     """
-    run_dir, shown = Path(run_dir), 0
+    run_dir, shown, left = Path(run_dir), 0, Event()
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(fit, config, run_dir, root, False)
-        while not training.done():
-            time.sleep(every)
-            if (epochs := _epochs(run_dir)) > shown and not training.done():
-                shown = epochs
-                yield _state(run_dir)
+        training = pool.submit(fit, config, run_dir, root, False, left.is_set)
+        try:
+            while not training.done():
+                time.sleep(every)
+                if (epochs := _epochs(run_dir)) > shown and not training.done():
+                    shown = epochs
+                    yield _state(run_dir)
+        finally:
+            left.set()
         training.result()
     yield _state(run_dir)
 

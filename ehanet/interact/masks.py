@@ -35,6 +35,13 @@ def score_table(predictions: dict[str, np.ndarray], truth: np.ndarray) -> pd.Dat
     return frame.set_index("image")[list(SHOWN)].rename(columns=TITLES).rename_axis(None).round(2)
 
 
+def shift_table(truth: np.ndarray, dx: int, shrink: int) -> pd.DataFrame:
+    """Scores of a shift by ``dx`` pixels, on the object as it is and on what is left when it is shrunk by ``shrink`` pixels; truth: bool or 0/1 (H, W)."""
+    objects = {"as it is": np.asarray(truth, bool), f"shrunk by {shrink} px": move_mask(truth, dilation=-shrink)}
+    rows = {name: score_table({name: move_mask(mask, dx=dx)}, mask).loc[name, ["Dice", "HD95 (px)"]] for name, mask in objects.items()}
+    return pd.DataFrame(rows).T.assign(pixels=[int(mask.sum()) for mask in objects.values()])[["pixels", "Dice", "HD95 (px)"]]
+
+
 def same_dice(truth: np.ndarray, dice: float = 0.85) -> dict[str, np.ndarray]:
     """Four mistakes with about the same Dice: shifted, grown, a part cut off, a blob far away.
 

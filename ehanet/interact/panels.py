@@ -14,7 +14,7 @@ from torch import nn
 from ehanet.data.corruptions import CORRUPTIONS, corrupt
 from ehanet.explain import grad_cam, layer_names, output_maps
 from ehanet.inference import predict
-from ehanet.interact.canvas import Cell, Picture, gallery
+from ehanet.interact.canvas import MAP_COLOURS, Cell, Picture, gallery
 from ehanet.interact.examples import Example
 from ehanet.interact.losses import losses_picture
 from ehanet.interact.masks import TITLES, move_mask, score_table
@@ -75,17 +75,18 @@ def look_inside(examples: Sequence[Example], model: nn.Module, layers: Sequence[
     def draw(image: int, layer: str, output: str) -> Picture:
         example = examples[image]
         heat = grad_cam(model, example.image, layer, output)
-        return gallery([Cell("image", example.image, example.name), Cell(f"evidence in {layer}", heat), Cell("laid over the image", _heated(example.image, heat)),
-                        Cell(OUTPUTS[output], output_maps(model, example.image)[output])], bar="low to high", mark=example.mark)
+        return gallery([Cell("image", example.image, example.name), Cell(f"evidence in {layer}", heat, "share of its maximum"), Cell("laid over the image", _heated(example.image, heat)),
+                        Cell(OUTPUTS[output], output_maps(model, example.image)[output], "probability")], bar="0 to 1", mark=example.mark)
 
     names = list(layers or layer_names(model))
     return Panel(draw, {"image": _image_choice(examples), "layer": choice("layer", names), "output": choice("output", list(OUTPUTS), "final")})
 
 
-def weigh_losses() -> Panel:
-    """A predicted disc beside the true one: move it, grow it, blur it, and see what each loss says."""
-    return Panel(losses_picture, {"radius": slider("radius (px)", 14, 2, 26, 1), "shift": slider("shift (px)", 6, 0, 30, 1),
-                                  "softness": slider("softness (px)", 2.0, 0.5, 8.0, 0.5)})
+def weigh_losses(radius: int = 14, shift: int = 6, softness: float = 2.0) -> Panel:
+    """A predicted disc beside the true one: move it, grow it, blur it, and see what each loss says; ``radius``, ``shift`` and ``softness`` as in
+    :func:`ehanet.interact.losses.losses_picture`, where the sliders begin."""
+    return Panel(losses_picture, {"radius": slider("radius (px)", radius, 2, 26, 1), "shift": slider("shift (px)", shift, 0, 30, 1),
+                                  "softness": slider("softness (px)", softness, 0.5, 8.0, 0.5)})
 
 
 def drag_mask(example: Example, reach: int | None = None) -> Panel:
@@ -112,7 +113,7 @@ def _image_choice(examples: Sequence[Example]) -> widgets.Dropdown:
 
 def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """The image in grey where there is no evidence, in the colours of the map where there is: uint8 (H, W, 3)."""
-    colours = colormaps["inferno"](heat)[..., :3] * 255
+    colours = colormaps[MAP_COLOURS](heat)[..., :3] * 255
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     return np.rint(grey * (1 - 0.7 * heat[..., None]) + colours * 0.7 * heat[..., None]).astype(np.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ehanet.data import Dataset
@@ -38,7 +39,12 @@ def edges_picture(example: Example, edges: dict[str, np.ndarray]) -> Picture:
     return gallery(cells, mark=example.mark)
 
 
-def split_leak(data: Dataset, seed: int = 0) -> dict[str, int]:
-    """How many groups (patients) have images in more than one part: split by image, as released, and by group, both by the rule with ``seed``."""
-    parts = {"by image": rule_split(data.ids, data.ids, seed), "by patient": rule_split(data.ids, data.groups, seed)}
-    return {name: sum(len({place for place, owner in zip(places, data.groups) if owner == group}) > 1 for group in set(data.groups)) for name, places in parts.items()}
+def split_leak(data: Dataset, seed: int = 0) -> pd.DataFrame:
+    """How many groups (patients) have images in more than one part of the split, and in training and test: split by image, as released, and by group, both by
+    the rule with ``seed``."""
+    def parts_of(places: list[str]) -> list[set[str]]:
+        return [{place for place, owner in zip(places, data.groups) if owner == group} for group in set(data.groups)]
+
+    rows = {"by image": parts_of(rule_split(data.ids, data.ids, seed)), "by patient": parts_of(rule_split(data.ids, data.groups, seed))}
+    return pd.DataFrame({name: {"patients in several parts": sum(len(one) > 1 for one in found), "in training and test": sum({"train", "test"} <= one for one in found)}
+                         for name, found in rows.items()}).T
