@@ -108,8 +108,11 @@ def test_a_number_of_the_table_leads_to_its_own_run(twice):
     shutil.copytree(place / "runs/phantom-polyp/ehanet/seed0", again / "runs/phantom-polyp/ehanet/seed1")
     for path in list(again.glob("scores/phantom-polyp/*seed0*")):
         path.rename(path.with_name(path.name.replace("seed0", "seed1")))
-    rows = repeated_report(reports).rows
+    table = repeated_report(reports)
+    rows = table.rows
     assert [row["seed"] for row in rows] == [0, 1] and rows[0]["run"] == place.name
+    before, after = (sum(row[f"dice_{name}"].mean for row in rows) / 2 for name in ("before", "after"))
+    assert table.notes[-1] == f"EHANet on Phantom polyps, mean of seeds 0, 1: test mDice {before:.3f} recorded, {after:.3f} repeated."
     for row, own in zip(rows, (reports / "runs/phantom-polyp/ehanet/seed0", folder)):
         (origin,) = [found for found in trace(f"{row['dice_before'].mean:.7f}", reports) if found.table.name == "repeated.csv"]
         assert {record["id"] for _, record in origin.records if record["kind"] == "run"} == {read_record(own / "record.json")["id"], read_record(place / "runs/phantom-polyp/ehanet/seed0/record.json")["id"]}

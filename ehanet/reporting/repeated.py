@@ -53,9 +53,23 @@ def repeated_report(reports: str | Path) -> Table | None:
     notes = ["Each run was trained again from its record: the same configuration, seed, precision, images, split and weights files, checked by hash; then its test split was predicted and scored once.",
              "Δ: repeated minus recorded, with the 95 % bootstrap interval over images, or patients where several images belong to one. Another device, version of torch or of the code rounds "
              "differently, and training amplifies that: the repetition is then another draw, as from another seed. How far such draws lie apart the other seeds of the row tell."]
+    notes += _means(rows)
     table = Table("repeated", "Trainings repeated from their records", " / ".join(dict.fromkeys(row["mark"] for row in rows)), columns, rows, notes)
     write_table(table, reports / "tables", MODULES, inputs=list(dict.fromkeys(inputs)))
     return table
+
+
+def _means(rows: list[dict]) -> list[str]:
+    """A sentence for each row of the comparison of which several trainings were repeated."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["title"], row["dataset"]), []).append(row)
+    said = []
+    for (title, dataset), some in groups.items():
+        if len(some) > 1:
+            before, after = (sum(row[f"dice_{name}"].mean for row in some) / len(some) for name in ("before", "after"))
+            said.append(f"{title} on {dataset}, mean of seeds {', '.join(str(row['seed']) for row in some)}: test mDice {before:.3f} recorded, {after:.3f} repeated.")
+    return said
 
 
 def machine(record: dict) -> str:
