@@ -100,6 +100,7 @@ class Trainer:
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
         torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+        torch.backends.cudnn.allow_tf32 = self.dtype != torch.float32  # CUDA's default multiplies float32 in convolutions with ten bits
         torch.manual_seed(config.seed)
         load_plugin(config.plugin)
         self.model = build_model(config.method, **config.build_options)
@@ -122,8 +123,7 @@ class Trainer:
         self.copies = WorkingCopies(self.model, self.dtype) if self.device.type == "cuda" and self.dtype != torch.float32 and not config.compile else None
         self.gradients, self.judge = ((work if config.deterministic else recorded(work, self.device)) for work in (self._gradients, self._judge))
         self.pictures = on_device(dataset.images, self.device), on_device(dataset.masks, self.device)
-        total = self.total_steps
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: learning_rate_factor(config.schedule, step / total))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step, total=self.total_steps: learning_rate_factor(config.schedule, step / total))
         self.epoch, self.history, self.best, self.save = 0, [], None, Saver(beside=self.device.type == "cuda")
 
     @property

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,16 @@ def config(folder):
 
 def weights(run_dir: Path) -> list[torch.Tensor]:
     return list(load_checkpoint(run_dir / "best.pt")["model"].values())
+
+
+def test_float32_is_float32_on_cuda_too(config, tmp_path, monkeypatch):
+    """PyTorch's default for convolutions is TF32; two machines would then train with other arithmetic under one name."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    data = load_dataset(config.dataset, size=32)
+    Trainer(replace(config, precision="bfloat16"), data, tmp_path / "bfloat16")
+    assert torch.backends.cudnn.allow_tf32
+    Trainer(config, data, tmp_path / "float32")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_a_run_leaves_what_it_promises(config, tmp_path):
