@@ -14,7 +14,7 @@ from ehanet.record_schema import record_id
 from ehanet.records import write_record
 from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
-from ehanet.reporting.tables import read_table
+from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 
 IMAGENET = "mobilenetv1_100.imagenet.safetensors, fine-tuned"
 
@@ -68,6 +68,14 @@ def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
     record.write_text(json.dumps(content | {"id": record_id(content)}))
     rows = [row for row in write_claims(reports).rows if "compared methods" in row["claim"]]  # LANet is none of the paper's
     assert len(rows) == 3 and {row["verdict"] for row in rows} == {"not decidable here: nothing compared on equal terms"} and {row["against"] for row in rows} == {""}
+
+
+def test_repeated_trainings_are_told_where_there_are_some(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.1, "unet": 0.3}, encoder=IMAGENET)
+    assert not any("Made again" in note for note in write_claims(reports).notes)
+    changes = [Score(-0.0051, -0.01, 0.0), Score(0.0126, 0.0, 0.02)]
+    write_table(Table("repeated", "", REPRODUCED, [Column("dice_change", "", "score")], [{"dice_change": change} for change in changes]), reports / "tables", [])
+    assert write_claims(reports).notes[-1].startswith("Made again from their records, on another machine or with other code, 2 trainings of this report changed their mDice by −0.005 to +0.013 (tables/repeated)")
 
 
 def test_one_method_alone_has_no_claims(tmp_path):

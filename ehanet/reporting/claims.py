@@ -11,7 +11,7 @@ import pandas as pd
 from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
-from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.wording import FAIR, WORDS, dataset_title
 
 # The methods of the paper's comparison that have public code or a description, and the other widths of two of them, which can refute a claim as well.
@@ -67,9 +67,19 @@ def write_claims(reports: str | Path) -> Table | None:
     columns = [Column("claim", "Claim"), Column("verdict", "Verdict"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
                Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]
     marks = " / ".join(dict.fromkeys(row["mark"] for row in rows))
-    table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, NOTES)
+    table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, [*NOTES, *_repeated(reports)])
     write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=inputs)
     return table
+
+
+def _repeated(reports: Path) -> list[str]:
+    """What repetitions of this report's trainings say of a verdict, where there are some (``ehanet.reporting.repeated``)."""
+    path = reports / "tables" / "repeated.csv"
+    if not path.is_file():
+        return []
+    changes = [row["dice_change"].mean for row in read_table(path).rows]
+    return [f"Made again from their records, on another machine or with other code, {len(changes)} trainings of this report changed their mDice by {min(changes):+.3f} to {max(changes):+.3f} (tables/repeated): "
+            "no p and no rule above knows of that, so a verdict on a smaller difference may turn round elsewhere.".replace("-", "−")]
 
 
 def _claims(ehanets: list[Result], results: list[Result], corrupted: dict[str, list[pd.DataFrame]]) -> list[dict]:
