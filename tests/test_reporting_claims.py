@@ -11,7 +11,7 @@ from ehanet.files import file_sha256
 from ehanet.metrics.resampling import permutation_pvalues
 from ehanet.metrics.statistics import smallest_p
 from ehanet.record_schema import record_id
-from ehanet.records import write_record
+from ehanet.records import read_beside, write_record
 from ehanet.reporting.claims import BUILDABLE, ROBUST, decide, write_claims
 from ehanet.reporting.results import PHANTOM, REPRODUCED
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
@@ -73,9 +73,12 @@ def test_no_lead_is_not_supported_and_other_terms_are_not_compared(tmp_path):
 def test_repeated_trainings_are_told_where_there_are_some(tmp_path):
     reports = make_reports(tmp_path, make_dataset("kvasir-seg"), {"ehanet": 0.1, "unet": 0.3}, encoder=IMAGENET)
     assert not any("Made again" in note for note in write_claims(reports).notes)
-    changes = [Score(-0.0051, -0.01, 0.0), Score(0.0126, 0.0, 0.02)]
-    write_table(Table("repeated", "", REPRODUCED, [Column("dice_change", "", "score")], [{"dice_change": change} for change in changes]), reports / "tables", [])
-    assert write_claims(reports).notes[-1].startswith("Made again from their records, on another machine or with other code, 2 trainings of this report changed their mDice by −0.005 to +0.013 (tables/repeated)")
+    for changes, said in (((-0.0051, 0.0126), "2 trainings of this report changed their mDice by −0.005 to +0.013 (tables/repeated)"),
+                          ((0.0126,), "one training of this report changed its mDice by +0.013 (tables/repeated)")):
+        rows = [{"dice_change": Score(change, 0.0, 0.02)} for change in changes]
+        record = write_table(Table("repeated", "", REPRODUCED, [Column("dice_change", "", "score")], rows), reports / "tables", [])
+        assert write_claims(reports).notes[-1].startswith(f"Made again, on another machine or with other code, {said}")
+        assert record["id"] in read_beside(reports / "tables/claims.csv")["inputs"]
 
 
 def test_one_method_alone_has_no_claims(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
+from ehanet.records import read_beside
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
@@ -68,7 +69,8 @@ def write_claims(reports: str | Path) -> Table | None:
                Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]
     marks = " / ".join(dict.fromkeys(row["mark"] for row in rows))
     table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, [*NOTES, *_repeated(reports)])
-    write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=inputs)
+    repeated = reports / "tables" / "repeated.csv"
+    write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=[*inputs, *([read_beside(repeated)["id"]] if repeated.is_file() else [])])
     return table
 
 
@@ -78,8 +80,10 @@ def _repeated(reports: Path) -> list[str]:
     if not path.is_file():
         return []
     changes = [row["dice_change"].mean for row in read_table(path).rows]
-    return [f"Made again from their records, on another machine or with other code, {len(changes)} trainings of this report changed their mDice by {min(changes):+.3f} to {max(changes):+.3f} (tables/repeated): "
-            "no p and no rule above knows of that, so a verdict on a smaller difference may turn round elsewhere.".replace("-", "−")]
+    several = f"{len(changes)} trainings of this report changed their mDice by {min(changes):+.3f} to {max(changes):+.3f}"
+    said = several if len(changes) > 1 else f"one training of this report changed its mDice by {changes[0]:+.3f}"
+    return [f"Made again, on another machine or with other code, {said} (tables/repeated): ".replace("-", "−")
+            + "no p and no rule above knows of that, so a verdict on a smaller difference may turn round elsewhere."]
 
 
 def _claims(ehanets: list[Result], results: list[Result], corrupted: dict[str, list[pd.DataFrame]]) -> list[dict]:
