@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
 from ehanet.data import load_dataset
 from ehanet.data.sources import describe
 from ehanet.data.splits import content_and_split
-from ehanet.devices import describe_device, find_device
+from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.evaluation import evaluate_runs
 from ehanet.fingerprint import digest, modules_sha256
 from ehanet.plugins import plugin_hashes
@@ -75,12 +76,15 @@ def repeat_run(folder: Path, root: str | Path | None = None, runs: str | Path = 
         OSError: the disk is full or cannot be written.
     """
     record = read_record(folder / "record.json")
-    config = RunConfig.from_dict(record["config"] | {"precision": record["precision"]})  # "auto" may choose another one here
+    config = RunConfig.from_dict(record["config"])
+    device = find_device(config.device)
+    if str(compute_dtype(config.precision, device)).removeprefix("torch.") != record["precision"]:  # what "auto" chooses here is another one than there
+        config = replace(config, precision=record["precision"])
     scored = recorded_scores(folder, record["id"])
     _check_weights(config, record)
     data = load_dataset(config.dataset, root=root, size=config.size)
     _check_data(data.manifest, record, folder)
-    if record["device"].get("type") == "cpu" == find_device(config.device).type:
+    if record["device"].get("type") == "cpu" == device.type:
         torch.set_num_threads(record["device"]["threads"])
     place = Path(runs, "repeated", f"{record['id']}-{_conditions(config)}")
     run_dir = place / folder.parts[-3] / config.label / f"seed{config.seed}"
