@@ -169,7 +169,7 @@ def _failures(manifest: dict, frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-def loss_words(options: Mapping) -> str:
+def _loss_words(options: Mapping) -> str:
     """Options of EHANet's loss as people read them."""
     known = {"edge_loss": lambda value: f"the edge by {'cross-entropy' if value == 'bce' else value}", "per_image": lambda value: "Dice of each image" if value else "Dice of the batch",
              "smooth": lambda value: f"a smooth of {100 * value:g} % of the pixels in Dice"}
@@ -185,7 +185,7 @@ def _recipe(record: dict) -> dict[str, str]:
         "Optimizer": f"{config['optimizer']}, learning rate {config['learning_rate']:g} ({config['schedule']}), weight decay {config['weight_decay']:g}",
         "Length": f"{config['epochs']} epochs{drawn}, {record.get('steps', '?')} steps of {config['batch_size']} images",
         "Augmentation": config["augmentation"],
-        **({"Loss": f"as released, but {loss_words(options)}"} if (options := config.get("loss_options")) else {}),
+        **({"Loss": f"as released, but {_loss_words(options)}"} if (options := config.get("loss_options")) else {}),
         **({"Starts from": f"all weights of {Path(config['initial_weights']).name}"} if config.get("initial_weights") else {}),
         **({"Learned from": f"the masks and the probabilities of {Path(config['teacher']).name}"} if config.get("teacher") else {}),
         **({"Moving average of weights": f"{config['ema']:g}"} if config.get("ema") else {}),

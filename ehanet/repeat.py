@@ -86,7 +86,7 @@ def repeat_run(folder: Path, root: str | Path | None = None, runs: str | Path = 
     _check_data(data.manifest, record, folder)
     if record["device"].get("type") == "cpu" == device.type:
         torch.set_num_threads(record["device"]["threads"])
-    place = Path(runs, "repeated", f"{record['id']}-{_conditions(config)}")
+    place = Path(runs, "repeated", f"{record['id']}-{_conditions(config, device)}")
     run_dir = place / folder.parts[-3] / config.label / f"seed{config.seed}"
     again = fit(config, run_dir, root=root, progress=progress)
     (run_dir / "last.pt").unlink(missing_ok=True)  # only of use to an unfinished run
@@ -116,10 +116,10 @@ def recorded_scores(folder: Path, run: str) -> dict[str, Path]:
     return found
 
 
-def _conditions(config: RunConfig) -> str:
+def _conditions(config: RunConfig, device: torch.device) -> str:
     """Eight hex digits of what may change between two repetitions: code, device and version of torch."""
     plugin = plugin_hashes(config.plugin) if config.plugin else None
-    return digest([modules_sha256(["ehanet.training"]), plugin, torch.__version__, describe_device(find_device(config.device))])[:8]
+    return digest([modules_sha256(["ehanet.training"]), plugin, torch.__version__, describe_device(device)])[:8]
 
 
 def _check_weights(config: RunConfig, record: dict) -> None:

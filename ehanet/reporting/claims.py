@@ -68,22 +68,19 @@ def write_claims(reports: str | Path) -> Table | None:
     columns = [Column("claim", "Claim"), Column("verdict", "Verdict"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
                Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]
     marks = " / ".join(dict.fromkeys(row["mark"] for row in rows))
-    table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, [*NOTES, *_repeated(reports)])
-    repeated = reports / "tables" / "repeated.csv"
-    write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=[*inputs, *([read_beside(repeated)["id"]] if repeated.is_file() else [])])
+    repeated = [path] if (path := reports / "tables" / "repeated.csv").is_file() else []
+    table = Table("claims", "The paper's claims and what was measured here", marks, columns, rows, [*NOTES, *map(_repeated, repeated)])
+    write_table(table, reports / "tables", ["ehanet.reporting.claims"], inputs=[*inputs, *(read_beside(path)["id"] for path in repeated)])
     return table
 
 
-def _repeated(reports: Path) -> list[str]:
-    """What repetitions of this report's trainings say of a verdict, where there are some (``ehanet.reporting.repeated``)."""
-    path = reports / "tables" / "repeated.csv"
-    if not path.is_file():
-        return []
+def _repeated(path: Path) -> str:
+    """What repetitions of this report's trainings say of a verdict, by their table (``ehanet.reporting.repeated``)."""
     changes = [row["dice_change"].mean for row in read_table(path).rows]
     several = f"{len(changes)} trainings of this report changed their mDice by {min(changes):+.3f} to {max(changes):+.3f}"
     said = several if len(changes) > 1 else f"one training of this report changed its mDice by {changes[0]:+.3f}"
-    return [f"Made again, on another machine or with other code, {said} (tables/repeated): ".replace("-", "−")
-            + "no p and no rule above knows of that, so a verdict on a smaller difference may turn round elsewhere."]
+    return (f"Made again, on another machine or with other code, {said} (tables/repeated): ".replace("-", "−")
+            + "no p and no rule above knows of that, so a verdict on a smaller difference may turn round elsewhere.")
 
 
 def _claims(ehanets: list[Result], results: list[Result], corrupted: dict[str, list[pd.DataFrame]]) -> list[dict]:
