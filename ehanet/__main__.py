@@ -1,4 +1,4 @@
-"""Segment images, export the network: ``python -m ehanet predict photo.png``; without a command it lists all there is to run."""
+"""Segment images, score the network, export it: ``python -m ehanet predict photo.png``; without a command it lists all there is to run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ OTHERS = """other commands (each takes --help):
   python -m ehanet.reporting.trace   what made a number of a report
   make help                          the whole pipeline: make paper, make test, ...
 """
+FLIPS = "average over the four flips of each image: four times the time, slightly better"
+PRECISION = "bfloat16 is faster on recent GPUs and CPUs, and nearly the same; auto takes it where it is (default: float32)"
 CHECKPOINT = "a .safetensors file, the best.pt of a run, or its folder (default: the shipped ehanet-universal)"
 
 
@@ -28,10 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders with all below them, patterns such as 'scans/*.png'")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     one.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for the results (default: predictions)")
-    one.add_argument("--flips", action="store_true", help="average over the four flips of each image: four times the time, slightly better")
-    one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help="bfloat16 is faster on recent GPUs and CPUs, and nearly the same; "
-                     "auto takes it where it is (default: float32)")
+    one.add_argument("--flips", action="store_true", help=FLIPS)
+    one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
     one.set_defaults(run=_predict)
+    one = commands.add_parser("score", help="score the network on images that have masks", description="Dice, IoU, boundary F1 and HD95 at the network's size, with 95 % "
+                              "bootstrap intervals, as the reports compute them, and the images that go worst.")
+    one.add_argument("dataset", metavar="DATASET", help="a folder with images/ and masks/, files matched by name, or a data set's name, such as kvasir-seg")
+    one.add_argument("--source", type=Path, metavar="DIR", help="folder of the archives of a data set that goes by its name")
+    one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
+    one.add_argument("--split", choices=("train", "val", "test", "all"), help="which images (default: all of a folder of your own, of others the test split)")
+    one.add_argument("--out", type=_csv_file, metavar="FILE.csv", help="one row an image with all 20 scores, and a record beside it")
+    one.add_argument("--flips", action="store_true", help=FLIPS)
+    one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
+    one.set_defaults(run=_score)
     one = commands.add_parser("export", help="write the network as ONNX", description="An ONNX file for other programs, compared with PyTorch before it is kept.")
     one.add_argument("target", type=Path, metavar="MODEL.onnx")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
@@ -48,6 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _csv_file(text: str) -> Path:
+    if not text.endswith(".csv"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .csv")
+    return Path(text)
+
+
 def _predict(options: argparse.Namespace) -> int:
     from ehanet.devices import find_device
     from ehanet.folders import predict_files
@@ -58,6 +75,24 @@ def _predict(options: argparse.Namespace) -> int:
     done, problems = predict_files(model, options.images, options.out, options.flips, options.precision)
     print(f"{done} image{'s' * (done != 1)} predicted with {path} into {options.out}" + (f"; {len(problems)} not, see above" if problems else ""))
     return 1 if problems else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from ehanet.data import list_datasets, load_dataset
+    from ehanet.devices import find_device
+    from ehanet.folders import NETWORK_SIDE
+    from ehanet.hub import find_checkpoint, load_checkpoint_model
+    from ehanet.scoring import describe_scores, score_dataset, write_scores
+
+    path = find_checkpoint(options.checkpoint)
+    model = load_checkpoint_model(path).to(find_device())
+    data = load_dataset(options.dataset, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE)
+    split = options.split or ("test" if options.dataset in list_datasets() else "all")
+    frame = score_dataset(model, data, split, options.flips, options.precision)
+    if options.out:
+        write_scores(options.out, frame, data, path, split=split, flips=options.flips, precision=options.precision)
+    print(describe_scores(frame, data, path, split) + (f"\n{len(frame)} rows in {options.out}" if options.out else ""))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -17,19 +17,14 @@ from ehanet.config import find_weights
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.files import write_atomically
 from ehanet.metrics.scores import read_scores
-from ehanet.metrics.statistics import compare
 from ehanet.models import EHANet
 from ehanet.models.pretrained import FILE_NAME, read_about, save_weights
 from ehanet.records import read_beside, read_record
-from ehanet.reporting.results import mark_of_manifest
-from ehanet.reporting.tables import Score
 from ehanet.reporting.wording import dataset_title, in_words
-from ehanet.reporting.writers import format_score
+from ehanet.scoring import failures, score_rows
 
 CHECKPOINT = "ehanet-universal.safetensors"
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"  # of the clone; an installed package finds it from the clone's folders instead
-CARD_SCORES = {"dice": 3, "iou": 3, "boundary_f1": 3, "hd95": 2}  # decimals
-POOR_DICE = 0.5
 
 
 def find_checkpoint(path: str | Path | None = None) -> Path:
@@ -118,9 +113,9 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
         "run": record["id"],
         "code": {key: record["code"].get(key) for key in ("version", "commit")},
         "data": list(known.values()),
-        "scores": [row for manifest, frame in tested for row in _scores(manifest, frame)],
+        "scores": [row for manifest, frame in tested for row in score_rows(manifest, frame)],
         "warnings": [f"{dataset_title(manifest['name'])}: {'; '.join(told)}." for manifest, _ in tested if (told := manifest.get("warnings"))],
-        "failures": [line for manifest, frame in tested for line in _failures(manifest, frame)] + list(notes),
+        "failures": [line for manifest, frame in tested for line in failures(manifest, frame)] + list(notes),
         "recipe": {**_recipe(record), **({"Before": earlier} if earlier else {}), **recipe},
     }
 
@@ -140,33 +135,6 @@ def _data(name: str, manifest: dict) -> dict:
             "citation": manifest.get("citation") or (entry.citation if entry else ""),
             "counts": ", ".join(f"{count} {part}" for part, count in counts.items()), "content": manifest.get("content", "")[:16],
             "split": manifest.get("split", {}).get("sha256", "")[:16]}
-
-
-def _scores(manifest: dict, frame: pd.DataFrame) -> list[dict]:
-    """The row of a test split; where some of its images hold no object, a second one over those that do."""
-    title, empty = dataset_title(manifest["name"]), frame["gt_empty"].astype(bool)
-    rows = []
-    for name, part in {title: frame, **({f"{title}, images with an object": frame[~empty]} if empty.any() and not empty.all() else {})}.items():
-        row = {"name": manifest["name"], "title": name, "images": len(part), "mark": mark_of_manifest(manifest)}
-        for score, digits in CARD_SCORES.items():
-            cell = compare({"ehanet": part}, score).iloc[0]
-            mean, interval = format_score(Score(cell["mean"], cell["low"], cell["high"]), digits)
-            row[score] = f"{mean} [{interval}]" if interval else mean
-        rows.append(row)
-    return rows
-
-
-def _failures(manifest: dict, frame: pd.DataFrame) -> list[str]:
-    """Sentences about the images of a test split that went wrong."""
-    title, labels, predictions = dataset_title(manifest["name"]), frame["gt_empty"].astype(bool), frame["pred_empty"].astype(bool)
-    held, those = frame[~labels], "test images" + (" that hold an object" if labels.any() else "")
-    worst = ", ".join(f"{row.image} ({row.dice:.2f})" for row in held.nsmallest(3, "dice").itertuples())
-    lines = [f"{title}: Dice below {POOR_DICE} on {int((held['dice'] < POOR_DICE).sum())} of {len(held)} {those}; the worst are {worst}."]
-    if missed := int((~labels & predictions).sum()):
-        lines.append(f"{title}: nothing found on {missed} of {len(held)} {those}.")
-    if labels.any():
-        lines.append(f"{title}: something found on {int((labels & ~predictions).sum())} of {int(labels.sum())} test images that hold none.")
-    return lines
 
 
 def _loss_words(options: Mapping) -> str:

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from ehanet import EHANet, predict
 from ehanet.checkpoints import save_checkpoint
 from ehanet.config import RunConfig
-from ehanet.hub import CHECKPOINT, _failures, _scores, find_checkpoint, load_checkpoint_model, publish_run
+from ehanet.hub import CHECKPOINT, find_checkpoint, load_checkpoint_model, publish_run
 from ehanet.metrics.scores import read_scores
 from ehanet.models.pretrained import KEY, save_weights
 from ehanet.records import read_record
+from ehanet.scoring import failures, score_rows
 
 KERAS = "mobilenetv1_100.keras"
 
@@ -186,12 +187,12 @@ def test_the_card_tells_objects_from_empty_images(tmp_path):
     reports = make_reports(tmp_path, data, {"ehanet": 0.2})
     frame = read_scores(reports / "scores/phantom-polyp/ehanet__seed0.csv")
     held = frame[~frame["gt_empty"].astype(bool)]
-    every, objects = _scores(data.manifest, frame)
+    every, objects = score_rows(data.manifest, frame)
     assert (every["title"], every["images"], objects["title"], objects["images"]) == ("Phantom polyps", 20, "Phantom polyps, images with an object", 15)
     assert every["dice"].startswith(f"{frame['dice'].mean():.3f} [") and objects["hd95"].startswith(f"{held['hd95'].mean():.2f} [")
-    assert len(_scores(data.manifest, held)) == 1
+    assert len(score_rows(data.manifest, held)) == 1
     frame = pd.DataFrame({"image": ["a", "b", "c", "d"], "dice": [0.2, 0.6, 1.0, 0.0], "gt_empty": [False, False, True, True], "pred_empty": [False, True, True, False]})
-    assert _failures({"name": "lgg"}, frame) == [
+    assert failures({"name": "lgg"}, frame) == [
         "LGG: Dice below 0.5 on 1 of 2 test images that hold an object; the worst are a (0.20), b (0.60).",
         "LGG: nothing found on 1 of 2 test images that hold an object.", "LGG: something found on 1 of 2 test images that hold none."]
 

@@ -1,0 +1,123 @@
+"""``python -m ehanet score``: the numbers are those of ``score_masks`` on the network's own predictions, and what is said about them is true."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet import EHANet, predict
+from ehanet.__main__ import main
+from ehanet.data import load_dataset
+from ehanet.files import file_sha256
+from ehanet.metrics import score_masks
+from ehanet.metrics.scores import read_scores
+from ehanet.models.pretrained import save_weights
+from ehanet.records import read_beside
+from ehanet.robustness import write_phantom_folder
+from ehanet.scoring import failures, learned_from, score_dataset, write_scores
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Labelled images of the user's own, at another size than the network's."""
+    return write_phantom_folder("phantom-nuclei", 96, tmp_path_factory.mktemp("own"), seed=5)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(3)
+    model = EHANet("mobilenetv1_100.keras", efa=False).eval()
+    model.input_size = SIZE
+    model.about = {"data": [{"name": "phantom-nuclei", "content": load_dataset("phantom-nuclei", size=SIZE).manifest["content"][:16]}, {"name": "old"}]}
+    path = tmp_path_factory.mktemp("weights") / "one.safetensors"
+    save_weights(model, path)
+    return path
+
+
+def test_a_folder_is_scored_whole_at_the_networks_size(folder, checkpoint, tmp_path, capsys):
+    assert main(["score", str(folder), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out/scores.csv")]) == 0
+    data = load_dataset(folder, size=SIZE)
+    wanted = score_masks(predict(EHANet.from_pretrained(checkpoint), data.images), data.masks, ids=data.ids, groups=data.groups)
+    found, record = read_scores(tmp_path / "out/scores.csv"), read_beside(tmp_path / "out/scores.csv")
+    assert len(found) == len(data.ids) > 100
+    for name in ("image", "group", "gt_empty", "pred_empty"):
+        assert found[name].tolist() == wanted[name].tolist()
+    for name in ("dice", "boundary_f1", "mae"):
+        assert np.allclose(found[name], wanted[name], atol=1e-4)
+    assert record["checkpoint_sha256"] == file_sha256(checkpoint) and record["data"] == data.manifest
+    assert record["about"] == {"checkpoint": "one.safetensors", "split": "all", "flips": False, "precision": "float32"}
+    said = capsys.readouterr().out
+    assert f"on all {len(found)} images of {folder.name}, at 64 x 64 pixels" in said and f"{len(found)} rows in {tmp_path / 'out/scores.csv'}" in said
+    assert f" {len(found)} {found['dice'].mean():.3f} [" in said.splitlines()[2] and "learned from" not in said
+
+
+def test_a_data_set_by_its_test_split_unless_told_and_with_a_note_where_the_checkpoint_knows_its_images(checkpoint, capsys):
+    data = load_dataset("phantom-nuclei", size=SIZE)
+    assert main(["score", "phantom-nuclei", "--checkpoint", str(checkpoint)]) == 0
+    tested = capsys.readouterr().out
+    assert "on the test split of Phantom nuclei, at 64 x 64 pixels; means with 95 % intervals (phantom data)" in tested and "learned from" not in tested
+    assert f" {len(data.splits['test'])} " in tested.splitlines()[2]
+    for split in ("all", "train"):
+        assert main(["score", "phantom-nuclei", "--checkpoint", str(checkpoint), "--split", split]) == 0
+        assert "note: the checkpoint learned from training images of this data set; only its test split" in capsys.readouterr().out
+    assert main(["score", "phantom-polyp", "--checkpoint", str(checkpoint), "--split", "train"]) == 0
+    assert "learned from" not in capsys.readouterr().out
+
+
+def test_a_run_says_what_it_learned_from_and_an_unknown_one_nothing(checkpoint, tmp_path):
+    assert learned_from(checkpoint) == [load_dataset("phantom-nuclei", size=SIZE).manifest["content"][:16]]
+    run = make_reports(tmp_path, make_dataset(), {"ehanet": 0.2}) / "runs/phantom-polyp/ehanet/seed0"
+    assert learned_from(run / "best.pt") == ["c" * 16]
+    assert learned_from(tmp_path / "best.pt") == []
+
+
+def test_flips_are_those_of_predict(checkpoint):
+    data = load_dataset("phantom-polyp", size=SIZE)
+    found = score_dataset(EHANet.from_pretrained(checkpoint), data, "val", flips=True)
+    wanted = score_masks(predict(EHANet.from_pretrained(checkpoint), data.images[data.splits["val"]], flips=True), data.masks[data.splits["val"]])
+    assert np.allclose(found["mae"], wanted["mae"], atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["nowhere"], "nowhere"), (["phantom-nuclei", "--checkpoint", "none.safetensors"], "checkpoint none.safetensors not found"),
+    (["kvasir-seg", "--source", "empty"], "kvasir-seg.zip"),
+])
+def test_bad_input_is_one_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["score", *(["--checkpoint", str(checkpoint)] if "--checkpoint" not in arguments else []), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and said in error
+
+
+def test_a_file_that_is_no_csv_is_refused_before_the_work(checkpoint, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["score", "phantom-nuclei", "--checkpoint", str(checkpoint), "--out", "scores.xlsx"])
+    assert raised.value.code == 2 and "'scores.xlsx' does not end in .csv" in capsys.readouterr().err
+
+
+def test_an_unknown_or_empty_split_is_refused(checkpoint):
+    data, model = load_dataset("phantom-polyp", size=SIZE), EHANet.from_pretrained(checkpoint)
+    with pytest.raises(ValueError, match="^split: 'dev' is none of train, val, test, all$"):
+        score_dataset(model, data, "dev")
+    with pytest.raises(ValueError, match="^phantom-polyp: the test split is empty; choose another, or all$"):
+        score_dataset(model, replace(data, splits={**data.splits, "test": np.zeros(0, int)}))
+
+
+def test_nothing_is_called_worst_where_no_image_holds_an_object():
+    frame = pd.DataFrame({"image": ["a", "b"], "dice": [1.0, 0.0], "gt_empty": [True, True], "pred_empty": [True, False]})
+    assert failures({"name": "lgg"}, frame, "images") == ["LGG: something found on 1 of 2 images that hold none."]
+
+
+def test_scores_whose_csv_changed_are_refused(checkpoint, tmp_path):
+    data = load_dataset("phantom-polyp", size=SIZE)
+    frame = score_masks(np.zeros((2, SIZE, SIZE)), data.masks[:2])
+    write_scores(tmp_path / "scores.csv", frame, data, checkpoint, split="all")
+    (tmp_path / "scores.csv").write_text((tmp_path / "scores.csv").read_text().replace("0,", "1,", 1))
+    with pytest.raises(ValueError, match="was altered"):
+        read_beside(tmp_path / "scores.csv")
