@@ -86,8 +86,10 @@ def _score(options: argparse.Namespace) -> int:
 
     path = find_checkpoint(options.checkpoint)
     model = load_checkpoint_model(path).to(find_device())
-    data = load_dataset(options.dataset, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE)
-    split = options.split or ("test" if options.dataset in list_datasets() else "all")
+    own = options.dataset not in list_datasets()
+    split = options.split or ("all" if own else "test")
+    data = load_dataset(options.dataset, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE,
+                        split="none" if own and split == "all" else None)  # one or two images cannot be split
     frame = score_dataset(model, data, split, options.flips, options.precision)
     if options.out:
         write_scores(options.out, frame, data, path, split=split, flips=options.flips, precision=options.precision)

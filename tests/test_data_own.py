@@ -92,8 +92,39 @@ def test_images_in_subfolders_are_counted_in_a_warning(tmp_path, fresh_cache):
     data = load_dataset(make_folder(tmp_path / "wards", own_files() | deeper | {"extra/y.png": b""}), size=32)
     assert len(data.ids) == 5
     assert data.manifest["warnings"] == ["5 files in images/ward 2 and 2 more were passed over; put them into images/ and masks/ themselves"]
-    with pytest.raises(ValueError, match="holds no images of deep; deep has the layout images/ and masks/ with files of the same stems, none in subfolders"):
+    with pytest.raises(ValueError, match="holds no images of deep; deep has the layout images/ and masks/ with files of the same stems .a mask's may also end in _mask, .*, none in subfolders"):
         load_dataset(make_folder(tmp_path / "deep", deeper), size=32)
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_Segmentation", "-mask", "_gt"])
+def test_a_mask_may_say_that_it_is_one(tmp_path, fresh_cache, ending):
+    plain = load_dataset(make_folder(tmp_path / "plain", own_files()), size=32)
+    said = {name.replace(".png", f"{ending}.png") if name.startswith("masks/") else name: data for name, data in own_files().items()}
+    data = load_dataset(make_folder(tmp_path / "said", said), size=32)
+    assert data.ids == plain.ids and np.array_equal(data.masks, plain.masks)
+
+
+def test_a_stem_of_an_image_is_no_ending_and_a_second_mask_is_refused(tmp_path, fresh_cache):
+    files = {"images/a.png": encoded(picture(0), "PNG"), "images/a_mask.png": encoded(picture(1), "PNG"), "images/b.png": encoded(picture(2), "PNG")}
+    masks = {"masks/a.png": encoded(disc(0), "PNG"), "masks/a_mask.png": encoded(disc(1), "PNG"), "masks/b_seg.png": encoded(disc(2), "PNG")}
+    data = load_dataset(make_folder(tmp_path / "named", files | masks), size=32)
+    assert data.ids == ["a", "a_mask", "b"]
+    alone = load_dataset(make_folder(tmp_path / "alone", {f"{part}/{name}.png": encoded(draw(seed), "PNG") for part, draw in (("images", picture), ("masks", disc))
+                                                          for seed, name in enumerate("xyz")}), size=32)
+    assert np.array_equal(data.masks, alone.masks)
+    with pytest.raises(ValueError, match="masks/b_(seg|mask).png: another mask of 'b' is masks/b_(seg|mask).png; keep one of the two"):
+        load_dataset(make_folder(tmp_path / "two", files | masks | {"masks/b_mask.png": encoded(disc(3), "PNG")}), size=32)
+    with pytest.raises(ValueError, match="masks/b_seg.png is a mask without an image"):
+        load_dataset(make_folder(tmp_path / "own", files | masks | {"masks/b.png": encoded(disc(3), "PNG")}), size=32)
+
+
+def test_without_a_split_all_are_test_images(tmp_path, fresh_cache):
+    folder = make_folder(tmp_path / "one", own_files(1))
+    with pytest.raises(ValueError, match="needs at least 3 images or patients, got 1"):
+        load_dataset(folder, size=32)
+    data = load_dataset(folder, size=32, split="none")
+    assert data.splits["test"].tolist() == [0] and not len(data.splits["train"]) and data.manifest["warnings"] == []
+    assert data.manifest["split"]["source"] == "none" and data.manifest["split"]["seed"] is None
 
 
 def test_own_folder_errors(tmp_path, fresh_cache):

@@ -54,7 +54,7 @@ def load_dataset(
         name: a name of ``list_datasets()``, or the path of a folder or archive with images/ and masks/.
         root: folder of the archives or unpacked folders (never written); None: what ``make data`` has downloaded.
         size: side of the squashed images in pixels, at least 16.
-        split: "rule", a CSV with the columns name,split, or None: ``<name>.split.csv`` in root, else the rule.
+        split: "rule", a CSV with the columns name,split, or None: ``<name>.split.csv`` in root, else the rule; "none": all are test images, for scoring alone.
         seed: of the split by rule.
 
     Raises:

@@ -114,7 +114,8 @@ IMPORTERS = {
     "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
 }
-OWN = Importer(_own, "images/ and masks/ with files of the same stems, none in subfolders of them", decode_own_image, decode_own_mask, version=3)
+MASK_ENDINGS = ("_mask", "-mask", "_segmentation", "_seg", "_label", "_gt")  # of a mask's stem in a folder of the user's own
+OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=3)
 
 
 def natural_key(text: str) -> tuple:
@@ -152,6 +153,8 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
             shelf.setdefault(key, file)
             groups.setdefault(found.id, found.group)
     where = " and ".join(source.path.name for source in sources)
+    if importer is OWN:
+        masks = _with_endings(images, masks)
     if not images:
         raise ValueError(f"{where} {_what_else(name, sources)}; {name} has the layout {importer.layout}")
     for image_id, file in images.items():
@@ -162,6 +165,21 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
             raise ValueError(f"{next(iter(parts.values())).label} is a mask without an image; expected {importer.layout}")
     ids = sorted(images, key=natural_key)
     return [Sample(i, groups[i], images[i], tuple(masks[i][part] for part in sorted(masks[i]))) for i in ids]
+
+
+def _with_endings(images: dict[str, File], masks: dict[str, dict[str, File]]) -> dict[str, dict[str, File]]:
+    """Masks such as "a_mask" go to the image "a", unless an image has their own stem or "a" has a mask of its own stem."""
+    placed: dict[str, dict[str, File]] = {}
+    for stem, parts in masks.items():
+        ending = next((ending for ending in MASK_ENDINGS if stem.lower().endswith(ending)), "")
+        image = stem[:len(stem) - len(ending)]
+        if stem in images or image not in images or image in masks:
+            placed.setdefault(stem, {}).update(parts)
+        elif image in placed:
+            raise ValueError(f"{next(iter(parts.values())).label}: another mask of {image!r} is {next(iter(placed[image].values())).member.shown}; keep one of the two")
+        else:
+            placed[image] = parts
+    return placed
 
 
 def passed_over(sources: Iterable[Source]) -> list[str]:

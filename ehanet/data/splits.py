@@ -94,25 +94,25 @@ def resolve_split(
     """Indices of each split, the manifest's account of it, and warnings.
 
     Args:
-        split: "rule", a CSV, or None: ``<name>.split.csv`` in the first of ``folders`` that holds one, else the rule.
+        split: "rule", "none", a CSV, or None: ``<name>.split.csv`` in the first of ``folders`` that holds one, else the rule.
     """
-    file = None
+    file, rule = None, "none" if str(split) == "none" else "rule"
     if split is None:
         file = next((folder / f"{name}.split.csv" for folder in folders if (folder / f"{name}.split.csv").is_file()), None)
-    elif str(split) != "rule":
+    elif str(split) != rule:
         file = Path(split)
     try:
-        places = rule_split(ids, groups, seed) if file is None else read_split(file, ids)
+        places = read_split(file, ids) if file is not None else rule_split(ids, groups, seed) if rule == "rule" else ["test"] * len(ids)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     indices = {part: np.flatnonzero([place == part for place in places]) for part in SPLITS}
     account = {
-        "source": "rule" if file is None else file.name,
-        "seed": seed if file is None else None,
+        "source": rule if file is None else file.name,
+        "seed": seed if file is None and rule == "rule" else None,
         "sha256": hashlib.sha256(split_csv(ids, places).encode()).hexdigest(),
         "counts": {part: len(indices[part]) for part in SPLITS},
     }
-    warnings = [f"the split {account['source']} has no images for {part}" for part in SPLITS if not len(indices[part])]
+    warnings = [f"the split {account['source']} has no images for {part}" for part in SPLITS if not len(indices[part]) and rule != "none"]
     straddling = sum(count > 1 for count in Counter(group for group, _ in set(zip(groups, places))).values())
     if straddling:
         warnings.append(f"the split {account['source']} has {straddling} patients in more than one part: its scores are too good")
