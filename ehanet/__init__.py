@@ -16,8 +16,8 @@ _HOMES = {
     "register": "ehanet.models",
     "trace": "ehanet.reporting.trace",
 }
-_MODULES = ("explain",)  # offered whole
-__all__ = ["EHANet", "__version__", "build_model", "explain", "list_models", "load_run", "predict", "register", "trace"]
+_MODULES = ("data", "explain", "losses", "metrics", "models")  # offered whole
+__all__ = ["EHANet", "__version__", "build_model", "list_models", "load_run", "predict", "register", "trace", *_MODULES]
 
 
 def __getattr__(name: str):

@@ -30,7 +30,7 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
 
     Args:
         model: any network of the suite; it is put in evaluation mode and stays on its device.
-        images: one array (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a list of arrays, or paths. uint8, uint16 from 0 to 65535, or
+        images: one array or tensor (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a list of them, or paths. uint8, uint16 from 0 to 65535, or
             floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts from 0 to 255, 4095 or 65535, the first that holds its maximum.
         size: side in pixels, at least 1, to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
@@ -154,7 +154,8 @@ class _Network:
     def __init__(self, model: nn.Module, flips: bool, precision: str):
         self.model, self.flips = model.eval(), flips
         self.passes = self.batches = 0
-        self.device = next(model.parameters(), torch.zeros(1)).device
+        weights = next(model.parameters(), torch.zeros(1))
+        self.device, self.input_dtype = weights.device, weights.dtype
         self.dtype = compute_dtype(precision, self.device)
         self.prepared = False
         self.mean = self._mean
@@ -162,7 +163,7 @@ class _Network:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> probabilities (B, H, W) float32, averaged over the flips."""
-        images = images.to(self.device)
+        images = images.to(self.device, self.input_dtype)
         self.passes, self.batches = self.passes + len(images) * (len(FLIPS) if self.flips else 1), self.batches + 1
         if not self.prepared and (self.batches > 16 if self.device.type == "cuda" else self.passes > 4):
             self.prepared = True
@@ -170,7 +171,7 @@ class _Network:
             if self.device.type == "cpu":
                 keep_memory()
             self.mean = recorded(self._mean, self.device)
-        return self.mean(images)[0]
+        return self.mean(images)[0].float()
 
     def _mean(self, images: Tensor) -> list[Tensor]:
         return [mean_prediction(partial(forward_pass, self.model, dtype=self.dtype), images, self.flips)[0]]
@@ -180,11 +181,11 @@ def _enumerate(images) -> list[tuple[str, object]]:
     """Each image with the name that an error calls it by."""
     if isinstance(images, (str, Path)):
         return [(str(images), images)]
-    if isinstance(images, np.ndarray):
+    if isinstance(images, (np.ndarray, Tensor)):
         images = images[None] if images.ndim <= 3 else images  # one image; check_image says what it must look like
-    if not isinstance(images, (Sequence, np.ndarray)) or len(images) == 0:
+    if not isinstance(images, (Sequence, np.ndarray, Tensor)) or len(images) == 0:
         raise ValueError("images: expected an array (H, W, 3) or (N, H, W, 3), a list of them, or paths; got "
-                         f"{'nothing' if isinstance(images, (Sequence, np.ndarray)) else type(images).__name__}")
+                         f"{'nothing' if isinstance(images, (Sequence, np.ndarray, Tensor)) else type(images).__name__}")
     return [(str(image) if isinstance(image, (str, Path)) else f"image {index}", image) for index, image in enumerate(images)]
 
 
@@ -204,7 +205,7 @@ def check_image(image, name: str = "image") -> np.ndarray:
     """
     if isinstance(image, (str, Path)):
         image = read_photo(image)
-    array = np.asarray(image)
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:

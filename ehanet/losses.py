@@ -46,13 +46,15 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     if probabilities.ndim != 4 or labels.shape != (len(probabilities), *probabilities.shape[2:]):
         raise ValueError(f"lovasz_softmax: expected probabilities (B, C, H, W) and labels (B, H, W) or (B, 1, H, W), "
                          f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}")
+    if not labels.numel():
+        raise ValueError("lovasz_softmax: no pixel in the batch")
     low, high = labels.aminmax()
     unlike_one = (probabilities.detach().sum(dim=1) - 1).abs().amax()
     low, high, unlike_one = torch.stack([low, high, unlike_one]).tolist()  # waits for a GPU once, as the sorting below does; training does not come here
     if not 0 <= low <= high < probabilities.shape[1]:
         raise ValueError(f"lovasz_softmax: labels must be classes from 0 to {probabilities.shape[1] - 1}, found {low:g} to {high:g}")
-    if probabilities.shape[1] == 2 and unlike_one < 1e-3:
-        return _lovasz_two_classes(probabilities[:, 1], labels)
+    if probabilities.shape[1] == 2 and low < high and unlike_one < 1e-3:
+        return _lovasz_two_classes((probabilities[:, 1] + 1 - probabilities[:, 0]) / 2, labels)  # a gradient for each channel, as the sum over classes has
     losses = []
     for index in range(probabilities.shape[1]):
         foreground = (labels == index).flatten()
@@ -251,9 +253,9 @@ class EHANetLoss:
         total = torch.stack(regions).sum()
         if output.edge_logits is None:
             return LossTerms(total, None, regions)
-        if edge_label is None:
-            raise ValueError("EHANetLoss: the network has an edge branch; give edge_label (B, 1, H, W)")
-        edge = self.edge_loss(_full_precision(output.edge_logits), edge_label)
+        if edge_label is None or edge_label.shape not in (mask.shape, mask[:, 0].shape):
+            raise ValueError(f"EHANetLoss: the network has an edge branch; give edge_label {tuple(mask.shape)}, got {None if edge_label is None else tuple(edge_label.shape)}")
+        edge = self.edge_loss(_full_precision(output.edge_logits), edge_label.reshape(mask.shape))
         return LossTerms(total + edge, edge, regions)
 
 

@@ -201,3 +201,12 @@ def test_a_cpu_predicts_more_small_images_at_once_than_large_ones(model):
 def test_an_unknown_precision_is_refused(model):
     with pytest.raises(ValueError, match="^precision: 'half' is none of auto, float32, bfloat16$"):
         predict(model, RGB, precision="half")
+
+
+def test_a_network_in_another_type_and_tensors_as_images():
+    model = build_model("unet-32").eval()
+    images = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+    plain = predict(model, images)
+    assert np.array_equal(predict(model, torch.from_numpy(images)), plain)
+    found = predict(model.double(), images)
+    assert found.dtype == np.float32 and np.allclose(found, plain, atol=1e-4)

@@ -217,3 +217,23 @@ def test_half_precision_outputs_are_scored_in_float32():
     mask = torch.ones(2, 1, 8, 8)
     assert EHANetLoss()(output(torch.bfloat16), mask, mask).total.dtype == torch.float32
     assert LogitLoss()(output(torch.bfloat16), mask).total.dtype == torch.float32
+
+
+def test_both_channels_have_the_gradient_of_their_class():
+    """Of softmax probabilities as leaves: half of the class's own, since the loss is the mean over two classes."""
+    foreground = torch.tensor([[0.9, 0.2, 0.6, 0.4]]).view(1, 2, 2)
+    probabilities = torch.stack([1 - foreground, foreground], dim=1).requires_grad_()
+    labels = torch.tensor([[1, 0, 0, 1]]).view(1, 2, 2)
+    lovasz_softmax(probabilities, labels).backward()
+    background, object_ = probabilities.grad.unbind(1)
+    assert torch.allclose(background, -object_) and object_.abs().sum() == pytest.approx(0.5)
+
+
+def test_an_edge_label_of_another_shape_is_refused_and_one_without_channel_taken():
+    torch.manual_seed(0)
+    out = SegmentationOutput(torch.randn(1, 1, 8, 4), [], torch.randn(1, 2, 8, 4))
+    mask = torch.ones(1, 1, 8, 4)
+    mask[..., 2:] = 0
+    with pytest.raises(ValueError, match=r"give edge_label \(1, 1, 8, 4\), got \(1, 1, 4, 8\)"):
+        EHANetLoss()(out, mask, mask.transpose(2, 3))
+    assert EHANetLoss()(out, mask, mask[:, 0]).total == EHANetLoss()(out, mask, mask).total

@@ -262,3 +262,28 @@ def test_eight_images_are_learned_by_heart(name):
             if best > 0.95:
                 return
     pytest.fail(f"Dice {best:.3f} after 400 steps")
+
+
+def test_layers_without_imagenet_weights_are_never_frozen_with_the_backbones():
+    model = build_model("hiformer-b")
+    assert freeze(model.encoder, "always", "timm ImageNet weights")
+    assert all(parameter.requires_grad for parameter in model.to_swin.parameters()) and not any(p.requires_grad for p in model.encoder.parameters())
+
+
+def test_mobilevits_expansion_comes_from_the_file_and_is_frozen_with_the_encoder(tmp_path):
+    torch.manual_seed(4)
+    state = timm.create_model("mobilevit_s").state_dict()
+    torch.save(state, tmp_path / "mobilevit_s.pth")
+    model = build_model("mobilevit-unet", encoder_weights=tmp_path / "mobilevit_s.pth")
+    assert torch.equal(model.encoder.expansion.conv.weight, state["final_conv.conv.weight"])
+    freeze(model.encoder, "always", "a file")
+    assert not model.encoder.expansion.conv.weight.requires_grad
+    torch.save({key: value for key, value in state.items() if not key.startswith("final_conv")}, tmp_path / "short.pth")
+    with pytest.raises(ValueError, match="short.pth: no tensor 'conv.weight' .*not a file for .mobilevit_s's final_conv"):
+        build_model("mobilevit-unet", encoder_weights=tmp_path / "short.pth")
+
+
+def test_further_maps_of_an_encoder_are_passed_over():
+    with torch.no_grad():
+        maps = build_encoder("darknet17")(torch.rand(1, 3, 64, 64))
+    assert [feature.shape[-1] for feature in maps] == [32, 16, 8, 4, 2]

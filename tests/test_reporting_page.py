@@ -191,3 +191,17 @@ def test_a_training_scored_on_several_data_sets_is_one_row(tmp_path):
     shutil.rmtree(reports / "runs")
     make_reports(tmp_path, make_dataset("kvasir-seg", count=12, size=16), {"ehanet": 0.1})
     assert "Trainings 2; of 1 the record is here: 62 s in all" in Page(report_page(reports).read_text()).text
+
+
+def test_the_table_of_data_sets_is_that_of_their_records_and_goes_with_them(tmp_path):
+    from ehanet.reporting.datasets import write_datasets
+    from ehanet.reporting.datasheet import data_sheet
+
+    data = make_dataset("kvasir-seg")
+    data_sheet(data, tmp_path / "data")
+    row = write_datasets(tmp_path).rows[0]
+    assert (row["images"], row["train"], row["val"], row["test"], row["empty"]) == (40, 16, 4, 20, 1)
+    assert (row["dataset"], row["official"], row["mark"], row["size"]) == ("Kvasir-SEG", "no", "reproduced here", "32 × 32")
+    for path in (tmp_path / "data").iterdir():
+        path.unlink()
+    assert write_datasets(tmp_path) is None and not list((tmp_path / "tables").iterdir())

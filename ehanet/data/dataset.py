@@ -24,7 +24,7 @@ from ehanet.fingerprint import modules_sha256
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and masks of one size with their split.
+    """Images and masks of one size with their split. The arrays are read-only maps of files in the cache; copy what you want to change.
 
     images: uint8 (N, H, W, 3). masks: uint8 0/1 (N, H, W). ids: file stems in natural order. groups: patient or image, one an
     image. splits: "train", "val", "test" -> indices. manifest: JSON-able; name, size, count, content (SHA-256), sources,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import timm
 import torch
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
@@ -20,7 +19,7 @@ from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPl
 from torch import Tensor, nn
 
 from ehanet.models.blocks import pad_to_multiple
-from ehanet.models.encoders import Encoder, build_encoder
+from ehanet.models.encoders import Encoder, build_encoder, build_expansion
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
 
@@ -31,7 +30,7 @@ class Control(nn.Module):
     """Encoder -> library decoder -> library head.
 
     Two details keep it the network that the library itself would build on "tu-mobilevit_s": MobileViT's last map passes
-    the network's own 1x1 expansion to 640 channels (ImageNet weights with ``pretrained``, else random weights), and under
+    the network's own 1x1 expansion to 640 channels, which has the encoder's weights and is frozen with it, and under
     DeepLabV3+ the last encoder stage is dilated to stride 16. One detail is ours: FPN drops single values
     (``nn.Dropout``) where the library drops whole channels, with the same probability of 0.2.
 
@@ -45,10 +44,10 @@ class Control(nn.Module):
         super().__init__()
         self.encoder = build_encoder(encoder, pretrained, encoder_weights)
         channels = [3, *self.encoder.channels]  # the library counts the image as the first level
-        self.expansion = nn.Identity()
-        if encoder.startswith("mobilevit_"):
-            self.expansion = timm.create_model(encoder, pretrained=pretrained).final_conv
-            channels[-1] = self.expansion.out_channels
+        expansion = build_expansion(encoder, pretrained, encoder_weights)
+        self.encoder.expansion = nn.Identity() if expansion is None else expansion
+        if expansion is not None:
+            channels[-1] = expansion.out_channels
         if decoder == "deeplabv3plus":
             dilate_last_level(self.encoder)
         self.decoder, self.head = _decoder_and_head(decoder, channels)
@@ -61,7 +60,7 @@ class Control(nn.Module):
         height, width = images.shape[2:]
         padded = pad_to_multiple(images, 32)
         *shallow, deep = self.encoder(padded)
-        logits = self.head(self.decoder([padded, *shallow, self.expansion(deep)]))
+        logits = self.head(self.decoder([padded, *shallow, self.encoder.expansion(deep)]))
         return SegmentationOutput(logits[..., :height, :width], [])
 
 

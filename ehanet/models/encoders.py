@@ -86,6 +86,9 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
         net = _MobileViTStages(net)
     else:
         reductions = net.feature_info.reduction()
+        if reductions != STRIDES and set(STRIDES) <= set(reductions):  # further maps, at stride 1 for instance: the last of each stride is taken
+            net, _ = _create(name, pretrained, out_indices=[len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES])
+            reductions = net.feature_info.reduction()
         if reductions != STRIDES:
             raise ValueError(f"encoder {name!r} has feature maps at strides {reductions}; EHANet needs {STRIDES}")
         channels = net.feature_info.channels()
@@ -94,6 +97,20 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
     if state is not None:
         _fill(net, state, name, weights)
     return Encoder(name, net, channels, configuration["mean"], configuration["std"], weights, pretrained)
+
+
+def build_expansion(name: str = "mobilevit_s", pretrained: bool = False, weights: str | Path | None = None) -> nn.Module | None:
+    """MobileViT's 1x1 convolution to 640 channels behind its last stage, which :class:`Encoder` leaves out; None for other networks.
+
+    Args and errors are those of :func:`build_encoder`; the file must hold the expansion, too.
+    """
+    if not name.startswith("mobilevit_"):
+        return None
+    net = _create(name, pretrained)[0].final_conv
+    if weights is not None:
+        path = find_weights(weights)
+        _fill(net, {key.removeprefix("final_conv."): value for key, value in _read_weights(path).items() if key.startswith("final_conv.")}, f"{name}'s final_conv", path)
+    return net
 
 
 def encoder_layout(name: str, weights: str | Path | None) -> str:
@@ -105,8 +122,8 @@ def _layout(name: str, state: dict[str, Tensor]) -> str:
     return KERAS_MOBILENET if name == "mobilenetv1_100" and "blocks.4.1.conv_pw.weight" not in state else name
 
 
-def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict]:
-    options = {} if name.startswith("mobilevit_") else {"features_only": True}
+def _create(name: str, pretrained: bool, **further) -> tuple[nn.Module, dict]:
+    options = {} if name.startswith("mobilevit_") else {"features_only": True, **further}
     model_name = name
     if name == KERAS_MOBILENET:
         if pretrained:

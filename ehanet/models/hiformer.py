@@ -6,6 +6,8 @@ WACV 2023, doi 10.1109/WACV56688.2023.00614.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -47,6 +49,7 @@ class HiFormer(nn.Module):
     def __init__(self, pretrained: bool = False):
         super().__init__()
         self.encoder = Backbones(pretrained)
+        self.to_swin = nn.ModuleList(nn.Conv2d(before, after, 1) for before, after in zip(self.encoder.cnn.channels[1:4], (FINE, MIDDLE, COARSE)))
         self.class_norm = nn.ModuleList(nn.LayerNorm(width) for width in GRIDS)
         self.position = nn.ParameterList(
             trunc_normal_(torch.zeros(1, 1 + side * side, width), std=0.02) for width, side in GRIDS.items()
@@ -69,7 +72,7 @@ class HiFormer(nn.Module):
     def forward(self, images: Tensor) -> SegmentationOutput:
         """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> logits (B, 1, H, W)."""
         check_images(images, self)
-        fine, middle, coarse = self.encoder(images)
+        fine, middle, coarse = self.encoder(images, self.to_swin)
         fine, coarse = self._fuse(fine, coarse)
         for convs, like in zip(self.decode_coarse, (middle, fine)):
             coarse = resize(convs(coarse), like.shape[2:])
@@ -100,15 +103,17 @@ class Backbones(nn.Module):
         del self.cnn.net["layer4"]
         self.initialisation = self.cnn.initialisation
         self.swin = _swin_stages(pretrained)
-        self.to_swin = nn.ModuleList(nn.Conv2d(before, after, 1)
-                                     for before, after in zip(self.cnn.channels[1:4], (FINE, MIDDLE, COARSE)))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> t1, t2, t3: 96, 192, 384 channels at strides 4, 8, 16."""
+    def forward(self, images: Tensor, to_swin: Iterable[nn.Module]) -> list[Tensor]:
+        """(B, 3, H, W) -> t1, t2, t3: 96, 192, 384 channels at strides 4, 8, 16.
+
+        Args:
+            to_swin: brings each level of the CNN to Swin's channels; not of the backbones, since no ImageNet weights are theirs, so never frozen with them.
+        """
         _, *features = self.cnn(images)
         levels, x = [], None
-        for feature, to_swin, stage in zip(features, self.to_swin, self.swin):
-            c = to_swin(feature).permute(0, 2, 3, 1)
+        for feature, widen, stage in zip(features, to_swin, self.swin):
+            c = widen(feature).permute(0, 2, 3, 1)
             x = c + stage.blocks(c if x is None else stage.downsample(x))
             levels.append(x.permute(0, 3, 1, 2))
         return levels

@@ -1,4 +1,4 @@
-"""The report page of a profile, with its training curves and the table of claims: ``python -m ehanet.reporting reports/quick``."""
+"""The report page of a profile, with its training curves and the tables of data sets and claims: ``python -m ehanet.reporting reports/quick``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ehanet.reporting.claims import write_claims
 from ehanet.reporting.curves import training_overview
+from ehanet.reporting.datasets import write_datasets
 from ehanet.reporting.page import report_page
 
 
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for folder in sorted((options.reports / "runs").glob("*/")):
             training_overview(options.reports, folder.name)
+        write_datasets(options.reports)
         write_claims(options.reports)
         page = report_page(options.reports, options.title)
     except (ValueError, OSError) as error:

@@ -69,13 +69,15 @@ def _scores(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame
     left_out = bool(statistics["recall"]["left_out"].any())
     empty = int(scored[0].frames[0]["gt_empty"].sum())
     kept = [name for name in KEPT if name in scored[0].frames[0]]
+    undefined = "specificity" in kept and any(frame["specificity"].isna().any() for row in scored for frame in row.frames)
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("method", "Network", shown=False),
                track_column(rows), Column("encoder", "Encoder"),
                Column("size", "Side (px)", "count", shown=varies["size"]), Column("epochs", "Epochs", "count", shown=varies["epochs"]),
                Column("seeds", "Seeds", shown=varies["seeds"]), Column("images", "Images", "count", shown=False),
                *[Column(score, title, "score", 2 if score in DISTANCES else 3) for score, title in SHOWN.items()],
                Column("dice_object", "mDice, objects", "score", shown=empty > 0), Column("missed", "Missed", "count"), Column("spurious", "Spurious", "count"),
-               Column("recall_left_out", "Recall left out", "count", shown=left_out), Column("mark", "Mark"),
+               Column("recall_left_out", "Recall left out", "count", shown=left_out),
+               *([Column("specificity_left_out", "Specificity left out", "count", shown=False)] if undefined else []), Column("mark", "Mark"),
                *[Column(f"{score}_sd_seeds", f"{title}, SD over seeds", shown=False) for score, title in SHOWN.items()],
                *[Column(name, name, shown=False) for name in kept]]
     track = tracks_of(rows)
@@ -111,6 +113,7 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
         cells[f"{score}_sd_seeds"] = float(found["sd_seeds"])
     every = pd.concat(row.frames)
     cells["dice_object"] = Score(float(every.loc[~every["gt_empty"].astype(bool), "dice"].mean()))
+    cells |= {"specificity_left_out": int(every["specificity"].isna().sum())} if "specificity" in kept else {}
     return cells | {name: float(every[name].mean()) for name in kept}
 
 

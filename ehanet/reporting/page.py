@@ -43,10 +43,11 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     marks = list(dict.fromkeys(one["mark"] for one in datasets))
     cards = [one for name, table in compared.items() if (one := card(reports, name, table))]
     every, claimed = overview(compared) if len(compared) > 1 else None, sections.table(reports, "claims")
-    extra = _extra(reports, {"tables/claims", *sections.shown_files(names)})
+    held = sections.table(reports, "datasets") if len(records) > 1 else ""  # one data set's facts stand in its section
+    extra = _extra(reports, {"tables/claims", "tables/datasets", *sections.shown_files(names)})
     machine = _machine([record for record, _ in runs if record["kind"] == "run"], len(runs))
     contents = [("results", "Results")] if cards or claimed else []
-    contents += [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
+    contents += ([("datasets", "Data sets")] if held else []) + [(one["id"], one["title"]) for one in datasets] + ([("further", "Further tables")] if extra else [])
     contents += ([("made", "How each number was made")] if runs else []) + ([("machine", "Machine and time")] if machine else [])
     for one in datasets:
         one["parts"] = [{**part, "items": [Markup(item) for item in part["items"]]} for part in one["parts"]]
@@ -56,7 +57,7 @@ def report_page(reports: str | Path, title: str | None = None) -> Path:
     page = environment.from_string(TEMPLATE).render(
         title=title or f"EHANet: results of the profile “{profile}”", style=Markup(STYLE), lead=_lead(datasets, runs), banner=_banner(marks),
         warnings=_warnings(records, [record for record, _ in runs]), contents=contents, cards=cards, datasets=datasets, machine=machine, extra=extra,
-        overview=[Markup(to_html(every))] if every else [], claims=Markup(claimed),
+        overview=[Markup(to_html(every))] if every else [], claims=Markup(claimed), held=Markup(held),
         marks=[(mark, MARKS[mark]) for mark in MARKS if mark in (*marks, PUBLISHED, ABSENT)], runs=Markup(_runs(runs)) if runs else "",
         licence=f"Code: MIT licence, written anew from the paper. Data: {_licences(records)}. Numbers marked “{PUBLISHED}” belong to their authors.")
     write_atomically(reports / "index.html", page)

@@ -153,6 +153,12 @@ TEMPLATE = """<!DOCTYPE html>
 </dl>
 </section>
 {%- endif %}
+{%- if held %}
+<section id="datasets">
+<h2>The data sets</h2>
+{{ held }}
+</section>
+{%- endif %}
 {%- for set in datasets %}
 <section id="{{ set.id }}" class="dataset">
 <h2>{{ set.title }} <span class="mark">{{ set.mark }}</span></h2>
