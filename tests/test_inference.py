@@ -14,6 +14,7 @@ from ehanet import predict
 from ehanet.config import RunConfig
 from ehanet.devices import find_device
 from ehanet.inference import images_at_once, predict_each, predict_run
+from ehanet.models import build_model
 from ehanet.models.output import SegmentationOutput
 
 

@@ -231,7 +231,7 @@ def test_both_channels_have_the_gradient_of_their_class():
 
 def test_an_edge_label_of_another_shape_is_refused_and_one_without_channel_taken():
     torch.manual_seed(0)
-    out = SegmentationOutput(torch.randn(1, 1, 8, 4), [], torch.randn(1, 2, 8, 4))
+    out = SegmentationOutput(torch.randn(1, 1, 8, 4), [], edge_logits=torch.randn(1, 2, 8, 4))
     mask = torch.ones(1, 1, 8, 4)
     mask[..., 2:] = 0
     with pytest.raises(ValueError, match=r"give edge_label \(1, 1, 8, 4\), got \(1, 1, 4, 8\)"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +12,7 @@ from ehanet.devices import forward_pass, place
 from ehanet.losses import StructureLoss, lovasz_softmax, structure_loss
 from ehanet.models import build_loss, build_model, hiformer, list_models
 from ehanet.models.registry import method
+from ehanet.recipe import freeze
 from ehanet.models.controls import Control, dilate_last_level
 from ehanet.models.encoders import build_encoder
 from ehanet.models.pranet import ReverseAttention
