@@ -112,6 +112,8 @@ def test_a_stem_of_an_image_is_no_ending_and_a_second_mask_is_refused(tmp_path, 
     alone = load_dataset(make_folder(tmp_path / "alone", {f"{part}/{name}.png": encoded(draw(seed), "PNG") for part, draw in (("images", picture), ("masks", disc))
                                                           for seed, name in enumerate("xyz")}), size=32)
     assert np.array_equal(data.masks, alone.masks)
+    with pytest.raises(ValueError, match="images/a.png has no mask"):
+        load_dataset(make_folder(tmp_path / "less", files | {name: data for name, data in masks.items() if name != "masks/a.png"}), size=32)
     with pytest.raises(ValueError, match="masks/b_(seg|mask).png: another mask of 'b' is masks/b_(seg|mask).png; keep one of the two"):
         load_dataset(make_folder(tmp_path / "two", files | masks | {"masks/b_mask.png": encoded(disc(3), "PNG")}), size=32)
     with pytest.raises(ValueError, match="masks/b_seg.png is a mask without an image"):
