@@ -152,9 +152,26 @@ def test_deeplab_works_on_a_last_level_at_stride_16():
     assert sizes == [32, 16, 8, 4, 4]
 
 
+@pytest.mark.parametrize("name, pooling", [("resnet18d", "layer4.0.downsample.0"), ("res2net50d", "layer4.0.pool"), ("densenet121", "transition3.pool")])
+def test_a_last_level_that_pools_is_dilated(name, pooling):
+    """Side by side windows of 2 x 2 are left out, overlapping ones of 3 x 3 stay and move by one pixel; the level before it does as before."""
+    encoder = build_encoder(name).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = encoder(image)
+        dilate_last_level(encoder)
+        after = encoder(image)
+    assert [level.shape[-1] for level in after] == [32, 16, 8, 4, 4]
+    assert all(torch.equal(old, new) for old, new in zip(before[:4], after[:4]))
+    pool = next(layer for path, layer in encoder.named_modules() if path.endswith(pooling))
+    x = torch.rand(1, 4, 6, 6)
+    window = torch.nn.functional.avg_pool2d(x, 3, 1, 1) if name == "res2net50d" else x
+    assert torch.allclose(pool(x), window)
+
+
 def test_an_encoder_that_cannot_be_dilated():
-    with pytest.raises(ValueError, match="'resnet18d': its last stage cannot be dilated") as raised:
-        dilate_last_level(build_encoder("resnet18d"))
+    with pytest.raises(ValueError, match="'resnetblur18': its last stage cannot be dilated") as raised:
+        dilate_last_level(build_encoder("resnetblur18"))
     assert "\n" not in str(raised.value)
 
 

@@ -65,6 +65,14 @@ def test_code_that_changed_after_planning_stops_the_step(copy, capsys):
     assert json.loads(stamp.read_text())["parts"] == copy.steps["compare/phantom-polyp"].parts
 
 
+def test_a_step_or_plan_that_is_not_there_is_one_line(copy, capsys):
+    assert run_planned("runs/two/plan.json", "compare/phantom-polip") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("compare/phantom-polip: no step of runs/two/plan.json, which has ") and ", compare/phantom-polyp, " in line and line.count("\n") == 1
+    assert run_planned("runs/two.json", "report") == 1
+    assert "runs/two.json" in capsys.readouterr().err
+
+
 def test_a_training_of_other_settings_is_forgotten_one_by_hand_is_kept(copy):
     step = copy.steps["train/phantom-polyp/ehanet/seed0"]
     folder = Path(step.parameters["run_dir"])

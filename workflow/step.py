@@ -22,13 +22,15 @@ from workflow.processes import end_with_parent
 def main(plan: str, step_id: str) -> int:
     """Run the step; returns the exit status, with one line about how it went."""
     end_with_parent()  # a training that nobody waits for would disturb the next one
-    step = read_plan(plan)[step_id]
     try:
-        seconds = run(step)
+        steps = read_plan(plan)
+        if step_id not in steps:
+            raise StepError(f"no step of {plan}, which has {', '.join(steps)}")
+        seconds = run(steps[step_id])
     except (StepError, ValueError, OSError) as error:
-        print(f"{step.id}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"{step_id}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 1
-    print(f"done  {step.id}  {seconds:.0f} s", flush=True)
+    print(f"done  {step_id}  {seconds:.0f} s", flush=True)
     return 0
 
 

@@ -81,25 +81,31 @@ def _decoder_and_head(decoder: str, channels: list[int]) -> tuple[nn.Module, nn.
 
 
 def dilate_last_level(encoder: Encoder) -> None:
-    """Bring the last map from stride 32 to 16, in place: its convolutions lose their stride and are dilated by two.
+    """Bring the last map from stride 32 to 16, in place: its convolutions and poolings lose their stride, and the convolutions are dilated by two.
 
-    What belongs to the last level is seen on an image of 64 x 64: it is what puts out maps of 2 x 2.
+    What belongs to the last level is seen on an image of 64 x 64: it is what puts out maps of 2 x 2. A pooling whose windows do not overlap has nothing
+    left to do, and does nothing.
 
     Raises:
-        ValueError: the level also reduces by other means (pooling, patch merging).
+        ValueError: the level also reduces by other means (patch merging, branches at several strides).
     """
-    found: list[nn.Conv2d] = []
-    hooks = [module.register_forward_hook(lambda conv, inputs, output: found.append(conv) if output.shape[-1] == 2 else None)
-             for module in encoder.modules() if isinstance(module, nn.Conv2d)]
+    found: list[nn.Module] = []
+    hooks = [module.register_forward_hook(lambda layer, inputs, output: found.append(layer) if output.shape[-1] == 2 else None)
+             for module in encoder.modules() if isinstance(module, (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d))]
     size = _last_size(encoder)
     for hook in hooks:
         hook.remove()
-    for conv in found:
-        conv.stride = (1, 1)
-        if conv.kernel_size != (1, 1):
-            if conv.padding != (0, 0):  # zero where timm pads by itself, as TensorFlow does
-                conv.padding = tuple(2 * padding for padding in conv.padding)
-            conv.dilation = tuple(2 * dilation for dilation in conv.dilation)
+    for layer in found:
+        if not isinstance(layer, nn.Conv2d):
+            if layer.kernel_size == layer.stride:
+                layer.kernel_size = 1
+            layer.stride = 1
+            continue
+        layer.stride = (1, 1)
+        if layer.kernel_size != (1, 1):
+            if layer.padding != (0, 0):  # zero where timm pads by itself, as TensorFlow does
+                layer.padding = tuple(2 * padding for padding in layer.padding)
+            layer.dilation = tuple(2 * dilation for dilation in layer.dilation)
     try:
         dilated = _last_size(encoder) == 2 * size
     except RuntimeError:  # the branches of a residual unit no longer meet
