@@ -66,6 +66,7 @@ def test_code_that_changed_after_planning_stops_the_step(copy, capsys):
 
 
 def test_a_step_or_plan_that_is_not_there_is_one_line(copy, capsys):
+    write_plan("runs/two/plan.json", load_profile("two"), copy.steps)
     assert run_planned("runs/two/plan.json", "compare/phantom-polip") == 1
     line = capsys.readouterr().err
     assert line.startswith("compare/phantom-polip: no step of runs/two/plan.json, which has ") and ", compare/phantom-polyp, " in line and line.count("\n") == 1
