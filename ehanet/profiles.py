@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from textwrap import shorten
 
 import yaml
 
@@ -65,7 +66,7 @@ class Profile:
     """A resolved profile.
 
     Attributes:
-        name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any.
+        name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any. title: of the report, with them too.
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
         studies: further looks, name -> (its data sets, its parameters).
         settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
@@ -124,7 +125,7 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
         studies = _studies(settings.get("studies", []), settings["datasets"], places)
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
-    return Profile(name + _suffix(changes), settings.get("title", name), tuple(settings["datasets"]), tuple(settings["seeds"]),
+    return Profile(name + _suffix(changes), settings.get("title", name) + _in_brackets(changes), tuple(settings["datasets"]), tuple(settings["seeds"]),
                    tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
 
 
@@ -222,9 +223,7 @@ def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[li
     listed = {method for method, *_ in entries}
     entries += [_entry(method, settings["datasets"], known, places) for method in plugins if method not in listed]
     for dataset in settings["datasets"]:
-        for method, label, datasets, own in entries:
-            if dataset not in datasets:
-                continue
+        for method, label, _, own in (entry for entry in entries if dataset in entry[2]):
             if (dataset, label) in taken:
                 raise ValueError(f"methods: label {label!r} is used twice on {dataset}; give one of them another label")
             taken.add((dataset, label))
@@ -283,6 +282,12 @@ def _is_there(file: str, weights: Path | None) -> bool:
         return bool(find_weights(file, weights))
     except FileNotFoundError:
         return False
+
+
+def _in_brackets(changes: dict) -> str:
+    """" (epochs=3)" for the report's title; without data sets and plugins, which the page shows anyway and which may be paths of this machine."""
+    told = ", ".join(f"{key}={' '.join(str(changes[key]).split())}" for key in sorted(changes.keys() - {"title", "datasets", "plugins"}))
+    return f" ({shorten(told, 80, placeholder=' …')})" if told else ""
 
 
 def _suffix(changes: dict) -> str:

@@ -65,6 +65,8 @@ def test_overrides_are_typed_and_change_the_name(tmp_path):
     assert profile.name.startswith("own-epochs-5-learning-rate-0.001-pretrained-")
     assert load_profile("own", "epochs=5", folder=tmp_path).name == "own-epochs-5"
     assert load_profile("own", "", folder=tmp_path).name == "own"
+    titles = {changes: load_profile("own", changes, folder=tmp_path).title for changes in ("", "epochs=5 seeds=[1]", "title='Two words' datasets=[phantom-nuclei]")}
+    assert list(titles.values()) == ["own", "own (epochs=5, seeds=[1])", "Two words"]
     names = {load_profile("own", f"options='{{width: {width}}}' title='a title that is rather long, so that it is cut'", folder=tmp_path).name
              for width in range(5)}
     assert len(names) == 5, "two overrides never share a folder"

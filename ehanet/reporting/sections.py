@@ -158,7 +158,9 @@ def _facts(record: dict | None) -> list[tuple[str, str]]:
     split, sizes = data.get("split", {}), data.get("original_sizes", {})
     counts = ", ".join(f"{count} {part}" for part, count in split.get("counts", {}).items())
     came = f"{len(sizes)} sizes" if len(sizes) > 1 else next(iter(sizes), "").replace("x", " × ")
-    facts = [("Images", f"{data.get('count')}, squashed to {data.get('size')} × {data.get('size')} pixels" + (f" from {came}" if came and data.get("modality") != "phantom" else "")),
+    size = f"{data.get('size')} × {data.get('size')}"
+    made = f"of {size} pixels" if came == size else f"squashed to {size} pixels" + (f" from {came}" if came and data.get("modality") != "phantom" else "")
+    facts = [("Images", f"{data.get('count')}, {made}"),
              ("Empty masks", str(data["empty_masks"]) if data.get("empty_masks") else ""),
              ("Split", f"{counts}; by {split['source'] if split['source'] != 'rule' else 'our rule'}" if counts else ""),
              ("Files", "; ".join(f"{source['file']} ({_official(source.get('official'))})" for source in data.get("sources", []))),
