@@ -286,7 +286,7 @@ def _is_there(file: str, weights: Path | None) -> bool:
 
 def _in_brackets(changes: dict) -> str:
     """" (epochs=3)" for the report's title; without data sets and plugins, which the page shows anyway and which may be paths of this machine."""
-    told = ", ".join(f"{key}={' '.join(str(changes[key]).split())}" for key in sorted(changes.keys() - {"title", "datasets", "plugins"}))
+    told = ", ".join(f"{key}={changes[key]}" for key in sorted(changes.keys() - {"title", "datasets", "plugins"}))
     return f" ({shorten(told, 80, placeholder=' …')})" if told else ""
 
 

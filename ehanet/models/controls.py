@@ -96,16 +96,14 @@ def dilate_last_level(encoder: Encoder) -> None:
     for hook in hooks:
         hook.remove()
     for layer in found:
-        if not isinstance(layer, nn.Conv2d):
-            if layer.kernel_size == layer.stride:
-                layer.kernel_size = 1
-            layer.stride = 1
-            continue
+        if isinstance(layer, nn.Conv2d):
+            if layer.kernel_size != (1, 1):
+                if layer.padding != (0, 0):  # zero where timm pads by itself, as TensorFlow does
+                    layer.padding = tuple(2 * padding for padding in layer.padding)
+                layer.dilation = tuple(2 * dilation for dilation in layer.dilation)
+        elif layer.kernel_size == layer.stride:
+            layer.kernel_size = (1, 1)
         layer.stride = (1, 1)
-        if layer.kernel_size != (1, 1):
-            if layer.padding != (0, 0):  # zero where timm pads by itself, as TensorFlow does
-                layer.padding = tuple(2 * padding for padding in layer.padding)
-            layer.dilation = tuple(2 * dilation for dilation in layer.dilation)
     try:
         dilated = _last_size(encoder) == 2 * size
     except RuntimeError:  # the branches of a residual unit no longer meet

@@ -8,7 +8,7 @@ from ehanet.data.splits import SPLITS
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.sections import data_records
 from ehanet.reporting.tables import Column, Table, write_table
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, original_size
 
 OFFICIAL = {True: "yes", False: "no", None: "not known"}
 
@@ -39,10 +39,10 @@ def write_datasets(reports: str | Path) -> Table | None:
 
 def _row(manifest: dict) -> dict:
     """One data set from its manifest."""
-    counts, sizes = manifest["split"]["counts"], manifest["original_sizes"]
+    counts = manifest["split"]["counts"]
     official = dict.fromkeys(OFFICIAL[source["official"]] for source in manifest["sources"])
     return {"dataset": dataset_title(manifest["name"]), "modality": "drawn by code" if manifest["modality"] == "phantom" else manifest["modality"],
             "images": manifest["count"], **{part: counts[part] for part in SPLITS}, "empty": manifest["empty_masks"],
-            "original": next(iter(sizes)).replace("x", " × ") if len(sizes) == 1 else f"{len(sizes)} sizes", "size": f"{manifest['size']} × {manifest['size']}",
+            "original": original_size(manifest), "size": f"{manifest['size']} × {manifest['size']}",
             "split": manifest["split"]["source"], "official": ", ".join(official), "licence": manifest.get("licence") or "", "content": manifest["content"],
             "mark": mark_of_manifest(manifest)}

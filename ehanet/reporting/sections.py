@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ehanet.records import read_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.tables import Table, read_table
-from ehanet.reporting.wording import TITLES, dataset_title
+from ehanet.reporting.wording import TITLES, dataset_title, original_size
 from ehanet.reporting.writers import to_html
 
 class Part(NamedTuple):
@@ -155,9 +155,8 @@ def _facts(record: dict | None) -> list[tuple[str, str]]:
     data = (record or {}).get("data")
     if not data:
         return []
-    split, sizes = data.get("split", {}), data.get("original_sizes", {})
+    split, came = data.get("split", {}), original_size(data)
     counts = ", ".join(f"{count} {part}" for part, count in split.get("counts", {}).items())
-    came = f"{len(sizes)} sizes" if len(sizes) > 1 else next(iter(sizes), "").replace("x", " × ")
     size = f"{data.get('size')} × {data.get('size')}"
     made = f"of {size} pixels" if came == size else f"squashed to {size} pixels" + (f" from {came}" if came and data.get("modality") != "phantom" else "")
     facts = [("Images", f"{data.get('count')}, {made}"),

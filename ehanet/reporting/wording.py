@@ -112,3 +112,9 @@ def group_word(rows: list[Result]) -> str:
     """What the bootstrap draws: "images", or "patients" where several images belong to one group."""
     frame = rows[0].frames[0]
     return "images" if frame["group"].nunique() == len(frame) else "patients"
+
+
+def original_size(manifest: dict) -> str:
+    """The images' size in their files, "352 × 352" or "8 sizes"; "" where the manifest has none."""
+    sizes = manifest.get("original_sizes", {})
+    return f"{len(sizes)} sizes" if len(sizes) > 1 else next(iter(sizes), "").replace("x", " × ")
