@@ -18,7 +18,11 @@ from pathlib import Path
 from ehanet.config import RunConfig
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "steps"
-KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]  # no remarks about transport, debuggers and the end of the kernel
+KERNEL = {  # for papermill and nbclient alike; no remarks about transport and debuggers
+    "kernel_name": "python3",
+    "extra_arguments": ["--log-level=CRITICAL"],
+    "shutdown_kernel": "immediate",  # a kernel that is asked to end closes its sockets while it still answers, and at times prints a traceback of that
+}
 
 
 class StepError(RuntimeError):
@@ -82,8 +86,7 @@ def run_step(notebook: str | Path, parameters: dict, output: str | Path) -> floa
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read "str | None"; the check above can
     started = time.monotonic()
     try:
-        papermill.execute_notebook(str(notebook), str(temporary), parameters=parameters, progress_bar=False, kernel_name="python3",
-                                   extra_arguments=KERNEL_ARGUMENTS)
+        papermill.execute_notebook(str(notebook), str(temporary), parameters=parameters, progress_bar=False, **KERNEL)
         os.replace(temporary, output)
     except (PapermillExecutionError, DeadKernelError) as error:
         if temporary.is_file():

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ehanet.files import write_atomically
-from ehanet.steps import KERNEL_ARGUMENTS
+from ehanet.steps import KERNEL
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -29,8 +29,7 @@ def execute(path: Path) -> float:
     notebook = nbformat.read(path, as_version=4)
     started = time.monotonic()
     try:
-        NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False, extra_arguments=KERNEL_ARGUMENTS,
-                       resources={"metadata": {"path": str(path.parent)}}).execute()
+        NotebookClient(notebook, timeout=900, record_timing=False, resources={"metadata": {"path": str(path.parent)}}, **KERNEL).execute()
     except (CellExecutionError, DeadKernelError) as error:
         raise RuntimeError(f"{path.name}: {getattr(error, 'ename', 'the kernel died')} {getattr(error, 'evalue', '')}".rstrip()) from error
     seconds = time.monotonic() - started
