@@ -36,7 +36,7 @@ help:
 	@echo "                    EXECUTOR=slurm    each step a job of a cluster (workflow/slurm/config.yaml); ACCOUNT=, PARTITION=, SLURM='more options'"
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
-	@echo "make readme       the results table of the README again, from the tables of PROFILE"
+	@echo "make readme       the tables within README.md and docs/results.md again, from those of reports/"
 	@echo "make trace        what made a number of PROFILE's tables: make trace N=0.894 PROFILE=laptop"
 	@echo "make repeat       train a recorded run again, and lay what comes out beside the record: make repeat RUN=decoders/kvasir-seg/ehanet/seed0 SOURCE=folder"
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
@@ -81,7 +81,9 @@ data: $(ENVIRONMENT)
 	@$(PY) -m ehanet.data $(DATASET) $(if $(SOURCE),--source "$$SOURCE",--download)
 
 readme: $(ENVIRONMENT)
-	@$(PY) -m ehanet.reporting.readme README.md "reports/$$PROFILE"
+	@$(PY) -m ehanet.reporting.readme README.md reports/laptop
+	@$(PY) -m ehanet.reporting.beside docs/results.md "fine-tuned, 128 px=reports/decoders" "frozen, 128 px=reports/decoders-freeze-encoder-always" \
+		"fine-tuned, 256 px=reports/decoders-256" "frozen, 256 px=reports/decoders-256-freeze-encoder-always"
 
 trace: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports/$$PROFILE"

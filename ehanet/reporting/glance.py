@@ -45,14 +45,18 @@ def reference_row(compared: Table) -> dict | None:
 
 def significant(reports: Path, name: str, score: str, track: str) -> str:
     """In words: how many methods of the track are significantly below and above its reference by ``score``."""
-    path = reports / "tables" / f"differences_{name}.csv"
-    if not path.is_file():
+    tested = [(row, clear) for row, clear in differences(reports, name, score) if (row.get("track") or "") == track]
+    if not tested:
         return ""
-    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None and (row.get("track") or "") == track]
-    clear = [row for row in rows if float(row[f"{score}_p_holm_exact"]) < 0.05]  # not a number where untested: never below
-    above = sum(row[f"{score}_difference"].mean > 0 for row in clear)
-    below = len(clear) - above
-    return f"Significantly below it: {below} of {len(rows)} methods; above: {above}."
+    rises = [row[f"{score}_difference"].mean > 0 for row, clear in tested if clear]
+    return f"Significantly below it: {len(rises) - sum(rises)} of {len(tested)} methods; above: {sum(rises)}."
+
+
+def differences(reports: Path, name: str, score: str) -> list[tuple[dict, bool]]:
+    """The rows of the table of differences that have one by ``score``, and whether it is clear of chance; none without the table."""
+    path = reports / "tables" / f"differences_{name}.csv"
+    rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None] if path.is_file() else []
+    return [(row, float(row[f"{score}_p_holm_exact"]) < 0.05) for row in rows]  # not a number where untested: never below
 
 
 def overview(compared: dict[str, Table]) -> Table:

@@ -1,7 +1,11 @@
-"""The results table of the README, written from a profile's comparison tables: ``make readme``."""
+"""The tables within README and docs, written from those of `reports/` between two marks of the text: ``make readme``.
+
+    python -m ehanet.reporting.readme README.md reports/laptop
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,32 +16,52 @@ from ehanet.reporting.sections import comparisons
 from ehanet.reporting.tables import Table
 from ehanet.reporting.writers import escape_markdown, to_markdown
 
-BEGIN, END = "<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->"
+MARKS = ("<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->")
 
 
-def write_results(readme: str | Path, reports: str | Path) -> None:
-    """Put mean Dice on every data set of ``reports``, and links to their tables, between the two marks of ``readme``.
+def write_results(page: str | Path, reports: str | Path) -> None:
+    """Put mean Dice on every data set of ``reports``, and links to their tables, between the marks of ``page``.
 
     Raises:
         FileNotFoundError: no comparison table in ``reports``.
         ValueError: the marks are missing.
     """
-    readme, reports = Path(readme), Path(reports)
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{readme}: expected the lines {BEGIN!r} and {END!r}, once each and in this order")
-    tables = comparisons(reports)
+    tables = scored(reports)
+    put_between_marks(page, [overview(tables)], [source(page, reports, name, table) for name, table in tables.items()])
+
+
+def scored(reports: str | Path) -> dict[str, Table]:
+    """Data set -> its comparison table.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    tables = comparisons(Path(reports))
     if not tables:
         raise FileNotFoundError(f"{reports}/tables holds no comparison; run make paper for this profile first")
-    head, tail = text[:text.index(BEGIN) + len(BEGIN)], text[text.index(END):]
-    listed = [_listed(reports, name, table) for name, table in tables.items()]
-    write_atomically(readme, "\n\n".join([head, to_markdown(overview(tables)).rstrip(), "\n".join(listed), tail]))
+    return tables
 
 
-def _listed(reports: Path, name: str, table: Table) -> str:
-    """What the table is of, where it is, and the id of its record."""
-    link, record = f"{reports.name}/tables/comparison_{name}.md", read_record(reports / "tables" / f"{table.name}.json")["id"]
-    return f"- {escape_markdown(table.caption)}: [{link}](reports/{link}), record {record}."
+def source(page: str | Path, reports: str | Path, name: str, table: Table) -> str:
+    """A line of Markdown: what a comparison table is of, where it is, seen from ``page``, and the id of its record."""
+    path = Path(reports, "tables", f"{table.name}.md")
+    target = os.path.relpath(path, Path(page).parent).replace(os.sep, "/")
+    return f"- {escape_markdown(table.caption)}: [{path.parent.parent.name}/tables/{path.name}]({target}), record {read_record(path.with_suffix('.json'))['id']}."
+
+
+def put_between_marks(page: str | Path, tables: list[Table], sources: list[str]) -> None:
+    """Replace what stands between the two lines of ``MARKS`` in ``page``.
+
+    Raises:
+        ValueError: the marks are missing.
+    """
+    page = Path(page)
+    text = page.read_text(encoding="utf-8")
+    begin, end = MARKS
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{page}: expected the lines {begin!r} and {end!r}, once each and in this order")
+    head, tail = text[:text.index(begin) + len(begin)], text[text.index(end):]
+    write_atomically(page, "\n\n".join([head, *(to_markdown(table).rstrip() for table in tables), "\n".join(sources), tail]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,75 @@
+"""Several reports beside each other: which rows and columns, which numbers, what is marked, and that the pages kept here are up to date."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reporting_inputs import make_dataset, make_reports
+
+from ehanet.reporting import comparison
+from ehanet.reporting.beside import write_beside
+from ehanet.reporting.readme import MARKS
+from ehanet.reporting.tables import read_table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "docs" / "results.md"
+    path.parent.mkdir()
+    path.write_text("before\n" + "\nearlier\n".join(MARKS) + "\nafter\n")
+    return path
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|\n").split("|")]
+
+
+def test_each_comparison_is_a_row_and_a_network_of_two_of_them_a_column(page, tmp_path):
+    folders = {"plain": make_reports(tmp_path / "one", make_dataset(), {"ehanet": 0.1, "unet-32": 0.6, "lanet": 0.101}),
+               "frozen": make_reports(tmp_path / "two", make_dataset(), {"ehanet": 0.2, "unet-32": 0.2, "pranet": 0.1})}
+    make_reports(tmp_path / "one", make_dataset("phantom-nuclei"), {"ehanet": 0.1, "unet-32": 0.1})
+    for folder, name in ((folders["plain"], "phantom-polyp"), (folders["plain"], "phantom-nuclei"), (folders["frozen"], "phantom-polyp")):
+        comparison(folder, name)
+    write_beside(page, folders)
+    lines = page.read_text().splitlines()
+    assert lines[0] == "before" and lines[-1] == "after" and "earlier" not in lines
+    head, rows = [index for index, line in enumerate(lines) if line.startswith("| Data set")], []
+    assert len(head) == 2 and [cells(lines[index]) for index in head] == 2 * [["Data set and setting", "EHANet", "U-Net (half width)"]], "LANet and PraNet are in one of them each"
+    for start, score in zip(head, ("dice", "boundary_f1")):
+        rows = [cells(line) for line in lines[start + 2:start + 5]]
+        assert [row[0] for row in rows] == ["Phantom polyps, plain", "Phantom polyps, frozen", "Phantom nuclei, plain"], "the settings of a data set beside each other"
+        for row, folder, name in zip(rows, ("plain", "frozen", "plain"), ("polyp", "polyp", "nuclei")):
+            table = {one["label"]: one for one in read_table(folders[folder] / f"tables/comparison_phantom-{name}.csv").rows}
+            assert [cell.rstrip("†") for cell in row[1:]] == [f"{table[label][score].mean:.3f}" for label in ("ehanet", "unet-32")]
+        assert rows[0][2].endswith("†") and "†" not in rows[0][1], "the clear difference is marked, the reference never"
+    assert "[reports/tables/comparison_phantom-polyp.md](../two/reports/tables/comparison_phantom-polyp.md)" in page.read_text(), "seen from the page"
+
+
+def test_a_difference_within_chance_is_not_marked(page, tmp_path):
+    folder = make_reports(tmp_path, make_dataset(), {"ehanet": 0.1, "unet-32": 0.1})
+    comparison(folder, "phantom-polyp")
+    write_beside(page, {"once": folder, "again": folder})
+    p = next(row for row in read_table(folder / "tables/differences_phantom-polyp.csv").rows if row["label"] == "unet-32")["dice_p_holm_exact"]
+    rows = [cells(line) for line in page.read_text().splitlines() if line.startswith("| Phantom polyps, ")]
+    assert float(p) > 0.05 and "†" not in rows[0][2]
+
+
+def test_a_folder_without_a_comparison_is_named(page, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "ehanet.reporting.beside", str(page), f"some=setting={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "holds no comparison" in done.stderr and "earlier" in page.read_text()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_the_pages_kept_here_are_those_of_the_reports(name, tmp_path):
+    """As ``make readme`` writes them."""
+    recipe = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+    command = next(line for line in recipe if f" {name} " in line and "ehanet.reporting" in line)
+    (tmp_path / "reports").symlink_to(ROOT / "reports")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run(["sh", "-c", command.strip().replace("@$(PY)", sys.executable)], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)})
+    assert (tmp_path / name).read_text() == (ROOT / name).read_text()
