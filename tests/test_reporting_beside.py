@@ -37,7 +37,7 @@ def test_each_comparison_is_a_row_and_a_network_of_two_of_them_a_column(page, tm
     write_beside(page, folders)
     lines = page.read_text().splitlines()
     assert lines[0] == "before" and lines[-1] == "after" and "earlier" not in lines
-    head, rows = [index for index, line in enumerate(lines) if line.startswith("| Data set")], []
+    head = [index for index, line in enumerate(lines) if line.startswith("| Data set")]
     assert len(head) == 2 and [cells(lines[index]) for index in head] == 2 * [["Data set and setting", "EHANet", "U-Net (half width)"]], "LANet and PraNet are in one of them each"
     for start, score in zip(head, ("dice", "boundary_f1")):
         rows = [cells(line) for line in lines[start + 2:start + 5]]

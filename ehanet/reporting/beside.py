@@ -41,7 +41,7 @@ def write_beside(page: str | Path, reports: dict[str, str | Path]) -> None:
     found = [Compared(setting, Path(folder), dataset, table) for setting, folder in reports.items() for dataset, table in scored(folder).items()]
     datasets = list(dict.fromkeys(one.dataset for one in found))
     found.sort(key=lambda one: datasets.index(one.dataset))
-    put_between_marks(page, [beside(found, score) for score in SCORES], [source(page, one.folder, one.dataset, one.table) for one in found])
+    put_between_marks(page, [beside(found, score) for score in SCORES], [source(page, one.folder, one.table) for one in found])
 
 
 def beside(found: list[Compared], score: str) -> Table:

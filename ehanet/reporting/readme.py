@@ -27,7 +27,7 @@ def write_results(page: str | Path, reports: str | Path) -> None:
         ValueError: the marks are missing.
     """
     tables = scored(reports)
-    put_between_marks(page, [overview(tables)], [source(page, reports, name, table) for name, table in tables.items()])
+    put_between_marks(page, [overview(tables)], [source(page, reports, table) for table in tables.values()])
 
 
 def scored(reports: str | Path) -> dict[str, Table]:
@@ -42,7 +42,7 @@ def scored(reports: str | Path) -> dict[str, Table]:
     return tables
 
 
-def source(page: str | Path, reports: str | Path, name: str, table: Table) -> str:
+def source(page: str | Path, reports: str | Path, table: Table) -> str:
     """A line of Markdown: what a comparison table is of, where it is, seen from ``page``, and the id of its record."""
     path = Path(reports, "tables", f"{table.name}.md")
     target = os.path.relpath(path, Path(page).parent).replace(os.sep, "/")
