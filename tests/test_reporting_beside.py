@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
-from ehanet.reporting import comparison
+from ehanet.records import read_record
+from ehanet.reporting import beside, comparison
 from ehanet.reporting.beside import write_beside
+from ehanet.reporting.forest import draw_forest
 from ehanet.reporting.readme import MARKS
 from ehanet.reporting.tables import read_table
 
@@ -47,6 +49,26 @@ def test_each_comparison_is_a_row_and_a_network_of_two_of_them_a_column(page, tm
             assert [cell.rstrip("†") for cell in row[1:]] == [f"{table[label][score].mean:.3f}" for label in ("ehanet", "unet-32")]
         assert rows[0][2].endswith("†") and "†" not in rows[0][1], "the clear difference is marked, the reference never"
     assert "[reports/tables/comparison_phantom-polyp.md](../two/reports/tables/comparison_phantom-polyp.md)" in page.read_text(), "seen from the page"
+
+
+def test_a_figure_has_a_panel_for_each_other_network_and_a_row_for_each_comparison(page, tmp_path, monkeypatch):
+    folders = {"plain": make_reports(tmp_path / "one", make_dataset(), {"ehanet": 0.1, "unet-32": 0.6, "lanet": 0.101}),
+               "frozen": make_reports(tmp_path / "two", make_dataset(), {"ehanet": 0.2, "unet-32": 0.2, "pranet": 0.1})}
+    for folder in folders.values():
+        comparison(folder, "phantom-polyp")
+    drawn = []
+    monkeypatch.setattr(beside, "draw_forest", lambda *given, **options: drawn.append(given) or draw_forest(*given, **options))
+    write_beside(page, folders)
+    for (changes, panels, heading, mark), score, words in zip(drawn, ("dice", "boundary_f1"), ("Mean Dice", "Boundary F1"), strict=True):
+        assert panels == {"unet-32": "U-Net (half width)"} and words in heading and "EHANet" in heading and mark == "phantom data"
+        assert [change.title for change in changes] == ["Phantom polyps, plain", "Phantom polyps, frozen"]
+        for change, folder in zip(changes, folders.values()):
+            means = {row["label"]: row[score].mean for row in read_table(folder / "tables/comparison_phantom-polyp.csv").rows if row[score]}
+            found = change.differences["unet-32"]
+            assert found.low <= found.mean <= found.high and found.mean == pytest.approx(means["unet-32"] - means["ehanet"], abs=1e-8)
+        record = read_record(page.parent / "figures" / f"beside_{score}.json")
+        assert set(record["inputs"]) == {read_record(path)["id"] for folder in folders.values() for path in folder.glob("scores/*/*.json") if path.stem != "methods"}
+        assert record["id"].encode() in (page.parent / "figures" / f"beside_{score}.png").read_bytes()
 
 
 def test_a_difference_within_chance_is_not_marked(page, tmp_path):

@@ -1,4 +1,4 @@
-"""The same rows in several reports, such as other image sides or a frozen encoder, beside each other: ``make readme``.
+"""The same rows in several reports, such as other image sides or a frozen encoder, beside each other, in tables and figures: ``make readme``.
 
     python -m ehanet.reporting.beside docs/results.md "fine-tuned, 128 px=reports/decoders" "fine-tuned, 256 px=reports/decoders-256"
 """
@@ -6,15 +6,22 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from ehanet.metrics.statistics import paired_differences
+from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.glance import differences, reference_row
 from ehanet.reporting.readme import put_between_marks, scored, source
-from ehanet.reporting.tables import Column, Table
+from ehanet.reporting.results import read_results
+from ehanet.reporting.style import figure_style, save_figure
+from ehanet.reporting.tables import Column, Score, Table
 from ehanet.reporting.wording import dataset_title
 from ehanet.reporting.writers import format_score
 
+MODULES = ["ehanet.reporting.beside", "ehanet.reporting.forest"]
 SCORES = {"dice": "Mean Dice", "boundary_f1": "Boundary F1"}
 CLEAR = "†"
 
@@ -27,36 +34,69 @@ class Compared(NamedTuple):
     dataset: str
     table: Table
 
+    @property
+    def title(self) -> str:
+        """Data set and setting."""
+        return f"{dataset_title(self.dataset)}, {self.setting}"
+
 
 def write_beside(page: str | Path, reports: dict[str, str | Path]) -> None:
-    """Put a table for each of ``SCORES``, and links to where its numbers are from, between the marks of ``page``.
+    """Put a table for each of ``SCORES``, and links to where its numbers are from, between the marks of ``page``, and draw the differences: figures/beside_<score> next to it.
 
     Args:
         reports: what sets a report apart, in words -> its folder.
 
     Raises:
-        FileNotFoundError: a folder has no comparison table.
-        ValueError: the marks are missing.
+        FileNotFoundError: a folder has no comparison table, or scores are missing.
+        ValueError: the marks are missing, or a file is damaged.
     """
     found = [Compared(setting, Path(folder), dataset, table) for setting, folder in reports.items() for dataset, table in scored(folder).items()]
     datasets = list(dict.fromkeys(one.dataset for one in found))
     found.sort(key=lambda one: datasets.index(one.dataset))
     put_between_marks(page, [beside(found, score) for score in SCORES], [source(page, one.folder, one.table) for one in found])
+    for score in SCORES:
+        draw_beside(found, score, Path(page).parent / "figures")
 
 
 def beside(found: list[Compared], score: str) -> Table:
     """Means of ``score``: a row for each comparison, a column for each network that at least two of them have."""
-    rows, titles, times = [], {}, {}
+    rows = []
     for one in found:
         marked = {row["label"]: CLEAR for row, clear in differences(one.folder, one.dataset, score) if clear}
         scores = {row["label"]: format_score(row[score], 3)[0] for row in one.table.rows if row[score] is not None}
-        titles |= {row["label"]: row["title"] for row in one.table.rows}
-        times |= {label: times.get(label, 0) + 1 for label in scores}
-        rows.append({"setting": f"{dataset_title(one.dataset)}, {one.setting}"} | {label: mean + marked.get(label, "") for label, mean in scores.items()})
-    columns = [Column("setting", "Data set and setting")] + [Column(label, titles[label], "value") for label, number in times.items() if number > 1]
-    marks = " / ".join(dict.fromkeys(one.table.mark for one in found))
+        rows.append({"setting": one.title} | {label: mean + marked.get(label, "") for label, mean in scores.items()})
+    columns = [Column("setting", "Data set and setting")] + [Column(label, title, "value") for label, title in networks(found).items()]
     note = f"{CLEAR}: differs from {reference_row(found[0].table)['title']} over the test images (paired permutation test, p < 0.05 after Holm's correction within the row)."
-    return Table(f"beside_{score}", SCORES[score], marks, columns, rows, [note])
+    return Table(f"beside_{score}", SCORES[score], marks(found), columns, rows, [note])
+
+
+def networks(found: list[Compared]) -> dict[str, str]:
+    """Label -> title of the networks that at least two comparisons have scored."""
+    titles = [(row["label"], row["title"]) for one in found for row in one.table.rows if row["dice"] is not None]
+    times = Counter(label for label, _ in titles)
+    return {label: title for label, title in titles if times[label] > 1}
+
+
+def marks(found: list[Compared]) -> str:
+    """Where the numbers are from, "reproduced here" for instance."""
+    return " / ".join(dict.fromkeys(one.table.mark for one in found))
+
+
+def draw_beside(found: list[Compared], score: str, folder: Path) -> None:
+    """Figure beside_<score>: a panel for each network of :func:`networks`, in it the difference to the reference in every comparison."""
+    reference = reference_row(found[0].table)
+    panels = {label: title for label, title in networks(found).items() if label != reference["label"]}
+    changes, inputs = [], []
+    for one in found:
+        rows = [row for row in read_results(one.folder, one.dataset) if row.frames]
+        table = paired_differences({row.label: row.frames for row in rows}, score, reference["label"])
+        changes.append(Change(one.title, {label: Score(*values) for label, *values in table.itertuples()}))
+        inputs += [record["id"] for row in rows for record in row.records]
+    path, mark = folder / f"beside_{score}", marks(found)
+    record = make_record(path, "figure", MODULES, mark=mark, inputs=inputs)
+    with figure_style():
+        figure = draw_forest(changes, panels, f"{SCORES[score]}: difference to {reference['title']} in each setting", mark, one_scale=True)
+        save_figure(figure, path, record, SCORES[score])
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from ehanet.reporting.style import BLUE, INK, MUTED, VERMILLION, WIDTH, plt, stamp
+from ehanet.reporting.style import BLUE, INK, MUTED, VERMILLION, WIDTH, panels_across, plt, stamp
 from ehanet.reporting.tables import Score
 
 
@@ -18,23 +19,28 @@ class Change(NamedTuple):
     differences: dict[str, Score]
 
 
-def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mark: str) -> Figure:
+def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mark: str, one_scale: bool = False) -> Figure:
     """One panel a score, one row a change, the dashed line at no difference.
 
     Filled markers: the interval leaves out zero. Open: it does not, so the change may be chance. A cross has no interval.
 
     Args:
         panels: score -> the panel's title; a row without the score has an empty place there.
+        one_scale: the panels share the scale of their differences.
     """
-    height = 1.05 + 0.25 * max(len(changes), 2)
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, height), sharey=True, layout="constrained", squeeze=False)
+    across = panels_across(len(panels))
+    down = math.ceil(len(panels) / across)
+    height = 0.54 + down * (0.51 + 0.25 * max(len(changes), 2))
+    figure, axes = plt.subplots(down, across, figsize=(WIDTH, height), sharex=one_scale, sharey=True, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(rect=(0, 0.24 / height, 1, 1 - 0.54 / height), w_pad=0.06)
-    for axis, (score, name) in zip(axes[0], panels.items()):
+    for axis in axes.flat[len(panels):]:
+        axis.set_axis_off()
+    for axis, (score, name) in zip(axes.flat, panels.items()):
         axis.axvline(0, color=INK, linestyle=(0, (3, 3)), linewidth=0.8, zorder=1)
         for place, change in enumerate(changes):
             if score in change.differences:
-                _draw_change(axis, change.differences[score], place)
-        axis.set_title(name)
+                _draw_change(axis, change.differences[score], place, 4 if one_scale else 5.5)  # a large marker hides a short interval
+        axis.set_title(textwrap.fill(name, 60 // across))
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.12)
         axis.locator_params(axis="x", nbins=4)  # so that long numbers do not touch
@@ -47,11 +53,11 @@ def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mar
     return figure
 
 
-def _draw_change(axis, score: Score, place: int) -> None:
+def _draw_change(axis, score: Score, place: int, size: float) -> None:
     colour = VERMILLION if score.mean < 0 else BLUE
     if math.isnan(score.low):
-        axis.plot(score.mean, place, marker="x", color=colour, markersize=5.5, linestyle="", zorder=3)
+        axis.plot(score.mean, place, marker="x", color=colour, markersize=size, linestyle="", zorder=3)
         return
     clear = score.low > 0 or score.high < 0
     axis.plot([score.low, score.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="round", zorder=2)
-    axis.plot(score.mean, place, marker="o", color=colour, markersize=5.5, markerfacecolor=colour if clear else "white", linestyle="", zorder=3)
+    axis.plot(score.mean, place, marker="o", color=colour, markersize=size, markerfacecolor=colour if clear else "white", linestyle="", zorder=3)
