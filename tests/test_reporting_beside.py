@@ -48,6 +48,7 @@ def test_each_comparison_is_a_row_and_a_network_of_two_of_them_a_column(page, tm
             table = {one["label"]: one for one in read_table(folders[folder] / f"tables/comparison_phantom-{name}.csv").rows}
             assert [cell.rstrip("†") for cell in row[1:]] == [f"{table[label][score].mean:.3f}" for label in ("ehanet", "unet-32")]
         assert rows[0][2].endswith("†") and "†" not in rows[0][1], "the clear difference is marked, the reference never"
+        assert cells(lines[start + 5]) == ["Clearly above / below EHANet", "–", "0 / 1"], "counted over the settings"
     assert "[reports/tables/comparison_phantom-polyp.md](../two/reports/tables/comparison_phantom-polyp.md)" in page.read_text(), "seen from the page"
 
 

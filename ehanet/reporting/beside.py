@@ -59,14 +59,18 @@ def write_beside(page: str | Path, reports: dict[str, str | Path]) -> None:
 
 
 def beside(found: list[Compared], score: str) -> Table:
-    """Means of ``score``: a row for each comparison, a column for each network that at least two of them have."""
-    rows = []
+    """Means of ``score``: a row for each comparison, a column for each network that at least two of them have; last, in how many each is clearly apart from the reference."""
+    reference, titles = reference_row(found[0].table), networks(found)
+    above, below, rows = Counter(), Counter(), []
     for one in found:
-        marked = {row["label"]: CLEAR for row, clear in differences(one.folder, one.dataset, score) if clear}
+        clear = {row["label"]: row[f"{score}_difference"].mean for row, clear in differences(one.folder, one.dataset, score) if clear}
+        above.update(label for label, difference in clear.items() if difference > 0)
+        below.update(label for label, difference in clear.items() if difference < 0)
         scores = {row["label"]: format_score(row[score], 3)[0] for row in one.table.rows if row[score] is not None}
-        rows.append({"setting": one.title} | {label: mean + marked.get(label, "") for label, mean in scores.items()})
-    columns = [Column("setting", "Data set and setting")] + [Column(label, title, "value") for label, title in networks(found).items()]
-    note = f"{CLEAR}: differs from {reference_row(found[0].table)['title']} over the test images (paired permutation test, p < 0.05 after Holm's correction within the row)."
+        rows.append({"setting": one.title} | {label: mean + CLEAR * (label in clear) for label, mean in scores.items()})
+    rows.append({"setting": f"Clearly above / below {reference['title']}"} | {label: f"{above[label]} / {below[label]}" for label in titles if label != reference["label"]})
+    columns = [Column("setting", "Data set and setting")] + [Column(label, title, "value") for label, title in titles.items()]
+    note = f"{CLEAR}: clearly apart from {reference['title']} over the test images (paired permutation test, p < 0.05 after Holm's correction within the row)."
     return Table(f"beside_{score}", SCORES[score], marks(found), columns, rows, [note])
 
 
