@@ -96,3 +96,5 @@ def test_the_pages_kept_here_are_those_of_the_reports(name, tmp_path):
     shutil.copy(ROOT / name, tmp_path / name)
     subprocess.run(["sh", "-c", command.strip().replace("@$(PY)", sys.executable)], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)})
     assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+    for path in (tmp_path / "docs" / "figures").glob("*.json"):
+        assert read_record(path)["inputs"] == read_record(ROOT / "docs" / "figures" / path.name)["inputs"], "the figures kept here are those of the reports too"
