@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
@@ -49,6 +50,8 @@ def test_each_comparison_is_a_row_and_a_network_of_two_of_them_a_column(page, tm
             assert [cell.rstrip("†") for cell in row[1:]] == [f"{table[label][score].mean:.3f}" for label in ("ehanet", "unet-32")]
         assert rows[0][2].endswith("†") and "†" not in rows[0][1], "the clear difference is marked, the reference never"
         assert cells(lines[start + 5]) == ["Clearly above / below EHANet", "–", "0 / 1"], "counted over the settings"
+    assert not any("Standard deviation" in line for line in lines), "of one training there is none"
+    assert [line for line in lines if line.startswith("- Within 2 px")], "the boundary's tolerance is said"
     assert "[reports/tables/comparison_phantom-polyp.md](../two/reports/tables/comparison_phantom-polyp.md)" in page.read_text(), "seen from the page"
 
 
@@ -79,6 +82,14 @@ def test_a_difference_within_chance_is_not_marked(page, tmp_path):
     p = next(row for row in read_table(folder / "tables/differences_phantom-polyp.csv").rows if row["label"] == "unet-32")["dice_p_holm_exact"]
     rows = [cells(line) for line in page.read_text().splitlines() if line.startswith("| Phantom polyps, ")]
     assert float(p) > 0.05 and "†" not in rows[0][2]
+
+
+def test_the_spread_of_the_trainings_is_said(page, tmp_path):
+    folder = make_reports(tmp_path, make_dataset(), {"ehanet": 0.1, "unet-32": 0.3}, seeds=(0, 1, 2))
+    comparison(folder, "phantom-polyp")
+    write_beside(page, {"once": folder, "again": folder})
+    spread = [pd.Series([pd.read_csv(folder / f"scores/phantom-polyp/{label}__seed{seed}.csv")["dice"].mean() for seed in (0, 1, 2)]).std() for label in ("ehanet", "unet-32")]
+    assert f"cell: {sum(spread) / 2:.3f} in the median, {max(spread):.3f} at most" in page.read_text()
 
 
 def test_a_folder_without_a_comparison_is_named(page, tmp_path):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
+from ehanet.metrics.boundaries import BOUNDARY_F1_TOLERANCE
 from ehanet.metrics.statistics import paired_differences
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.forest import Change, draw_forest
@@ -70,8 +72,12 @@ def beside(found: list[Compared], score: str) -> Table:
         rows.append({"setting": one.title} | {label: mean + CLEAR * (label in clear) for label, mean in scores.items()})
     rows.append({"setting": f"Clearly above / below {reference['title']}"} | {label: f"{above[label]} / {below[label]}" for label in titles if label != reference["label"]})
     columns = [Column("setting", "Data set and setting")] + [Column(label, title, "value") for label, title in titles.items()]
-    note = f"{CLEAR}: clearly apart from {reference['title']} over the test images (paired permutation test, p < 0.05 after Holm's correction within the row)."
-    return Table(f"beside_{score}", SCORES[score], marks(found), columns, rows, [note])
+    notes = [f"{CLEAR}: clearly apart from {reference['title']} over the test images (paired permutation test, p < 0.05 after Holm's correction over the networks of the report)."]
+    if spread := [float(row[f"{score}_sd_seeds"]) for one in found for row in one.table.rows if row["label"] in titles and row[f"{score}_sd_seeds"]]:
+        notes.append(f"Standard deviation over the trainings of a cell: {median(spread):.3f} in the median, {max(spread):.3f} at most.")
+    if score == "boundary_f1":
+        notes.append(f"Within {BOUNDARY_F1_TOLERANCE:g} px at the size trained at, so that numbers of two sizes do not compare.")
+    return Table(f"beside_{score}", SCORES[score], marks(found), columns, rows, notes)
 
 
 def networks(found: list[Compared]) -> dict[str, str]:
