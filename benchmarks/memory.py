@@ -32,16 +32,16 @@ def measure(way: str, device: torch.device) -> float:
     """Bytes of one step of the plain way or of ours, in this process."""
     from benchmarks import training
     from ehanet.config import RunConfig
-    from ehanet.cost import memory_so_far
+    from ehanet.devices import peak_memory
     from ehanet.data import load_dataset
 
     dataset = load_dataset("phantom-polyp", size=training.SIZE)
     config = RunConfig(batch_size=BATCH, size=training.SIZE, device=str(device))
     with tempfile.TemporaryDirectory() as folder:
         step = training.plain_step(dataset, config, device) if way == "plain" else training.our_step(dataset, config, Path(folder))
-        before = memory_so_far(device)
+        before = peak_memory(device)
         step()
-        return memory_so_far(device) - before
+        return peak_memory(device) - before
 
 
 if __name__ == "__main__":

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehanet.config import RunConfig
-from ehanet.devices import compute_dtype, describe_device, find_device, place
+from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory, place
 from ehanet.models import build_model
 from ehanet.models.encoders import encoder_layout
 from ehanet.models.flips import mean_prediction
@@ -85,11 +82,11 @@ def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
     """
     where = find_device(device)
     dtype = compute_dtype(config.precision, where)
-    start = memory_so_far(where)
+    start = peak_memory(where)
     torch.manual_seed(0)
     model = place(build_model(config.method, **_options(config)), where, dtype)
     _train_step(model, size, where, dtype)
-    memory = memory_so_far(where) - start  # before anything larger runs: a peak never falls
+    memory = peak_memory(where) - start  # before anything larger runs: a peak never falls
     model.zero_grad(set_to_none=True)
     rates = _rates(model, size, where, dtype, config.test_flips)
     best = max(rates, key=rates.get)
@@ -159,15 +156,3 @@ def _device_words(device: torch.device) -> str:
     found = describe_device(device)
     threads = f", {found['threads']} thread{'s' * (found['threads'] > 1)}" if found["type"] == "cpu" else ""
     return found["name"] + threads
-
-
-def memory_so_far(device: torch.device) -> int:
-    """Bytes: the GPU's peak so far, or this process's peak where there is none; at its start, what it holds."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        fields = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in fields if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

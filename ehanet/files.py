@@ -42,7 +42,7 @@ def _replace(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
             content(temporary)
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs no file that is open for reading alone
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         os.replace(temporary, path)

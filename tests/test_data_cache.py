@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -20,6 +19,7 @@ from archives import encoded, kvasir, lgg, make_folder, make_zip, picture
 import ehanet.data.cache
 import ehanet.data.dataset
 from ehanet.data import list_datasets, load_dataset
+from ehanet.data.cache import locked
 from ehanet.data.catalogue import CATALOGUE
 
 IDS = [f"p{number}" for number in range(6)]
@@ -273,8 +273,7 @@ def test_an_interruption_leaves_nothing_and_what_the_dead_have_left_is_swept(roo
     for folder in (dead, live):
         (folder / "damaged").mkdir(parents=True)
         os.utime(folder, (time.time() + years * 3e7,) * 2)
-    with (fresh_cache / "locks" / "live-16px-0123456789abcdef").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked("live-16px-0123456789abcdef"):
         load_dataset("kvasir-seg", root=root, size=32)
     assert not dead.exists() and live.exists()
 

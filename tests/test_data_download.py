@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -206,11 +207,12 @@ def test_a_second_process_does_not_write_into_the_same_part(server, tmp_path):
     with pytest.raises(OSError, match="broke 4 times"):
         download(server["url"], tmp_path / "data.zip")
     server["cuts"] = ()
-    (part,) = tmp_path.iterdir()
-    with part.open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="is being written by another process"):
+    holder = f"from pathlib import Path; from ehanet.data import download; download._download = lambda *_: (print('here', flush=True), input()); download.download('', Path({str(tmp_path / 'data.zip')!r}))"
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        with pytest.raises(OSError, match="data.zip is being fetched by another process; wait for it to finish"):
             download(server["url"], tmp_path / "data.zip")
+        other.kill()
     assert download(server["url"], tmp_path / "data.zip").read_bytes() == CONTENT
 
 

@@ -1,5 +1,6 @@
 """What ``pip install .`` installs, and what the README points to."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -25,6 +26,15 @@ def test_the_wheel_holds_every_module_and_every_file_that_they_read(tmp_path):
     wanted = {str(path.relative_to(source)) for path in (source / "ehanet").rglob("*") if path.is_file()}
     assert wanted <= held, sorted(wanted - held)
     assert "ehanet/models/model_card.md" in held and not [name for name in held if not name.startswith(("ehanet/", "ehanet-"))]
+
+
+def test_nothing_that_windows_lacks_is_imported_with_the_package():
+    """Only the workflow, which make runs, may need a Unix; an import within a function is for one system alone."""
+    lacking = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
+    for path in (ROOT / "ehanet").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert lacking.isdisjoint(names), path
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/scale.md", "reports/README.md", "benchmarks/README.md"])

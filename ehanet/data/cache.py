@@ -10,7 +10,6 @@ load in a process, and a damaged folder is built anew. Of several writers one bu
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from ehanet.data.importers import Row
@@ -81,7 +81,7 @@ def write_entry(folder: Path, ids: list[str], groups: list[str], rows: Iterable[
         OSError: full disk or no permission, naming the cache folder; nothing is left behind.
     """
     try:
-        with _locked(folder.name):
+        with locked(folder.name):
             if read_entry(folder) is None:
                 _sweep(folder.parent, folder.name)
                 _build(folder, ids, groups, rows, size, facts)
@@ -145,12 +145,15 @@ def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iter
 
 
 @contextmanager
-def _locked(entry: str, wait: bool = True) -> Iterator[None]:
-    """The kernel's lock on the writing of an entry: a killed holder's is free at once. The empty file stays, since removing it would split the lock."""
-    path = cache_root() / "locks" / entry
+def locked(name: str, wait: bool = True) -> Iterator[None]:
+    """The system's lock of that name for the block, on the writing of an entry for instance: a killed holder's is free at once. Its file stays, since removing it would split the lock.
+
+    Raises:
+        filelock.Timeout: another process has it, and ``wait`` is False; an ``OSError``.
+    """
+    path = cache_root() / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    with FileLock(path, blocking=wait):
         yield
 
 
@@ -158,7 +161,7 @@ def _sweep(parent: Path, mine: str) -> None:
     """Remove what killed writers have left: of ``mine``, whose lock we hold, and of every entry whose lock nobody holds."""
     for leftover in parent.glob(f"{_BUILDING}*"):
         entry = leftover.name.removeprefix(_BUILDING).rpartition("-")[0]
-        with suppress(OSError), nullcontext() if entry == mine else _locked(entry, wait=False):
+        with suppress(OSError), nullcontext() if entry == mine else locked(entry, wait=False):
             shutil.rmtree(leftover, ignore_errors=True)
 
 

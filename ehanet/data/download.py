@@ -6,7 +6,6 @@ length), so that a resumed download never joins two versions. Only a complete, c
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -16,11 +15,14 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import Timeout
 from tqdm.auto import tqdm
 
+from ehanet.data.cache import locked
 from ehanet.data.catalogue import CATALOGUE, Archive, Entry
 from ehanet.data.sources import downloads_folder, find_part
 from ehanet.files import file_sha256
+from ehanet.fingerprint import digest
 
 BLOCK = 2**18
 ATTEMPTS = 4
@@ -59,8 +61,16 @@ def download(url: str, target: Path, sha256: str | None = None) -> Path:
 
     Raises:
         ValueError: the SHA-256 is not the expected one; the file is removed.
-        OSError: see ``download_dataset``; only a .part file stays behind.
+        OSError: see ``download_dataset``, or another process fetches it; only a .part file stays behind.
     """
+    try:
+        with locked(f"download-{digest(str(target.resolve()))}", wait=False):
+            return _download(url, target, sha256)
+    except Timeout as error:
+        raise OSError(f"{target} is being fetched by another process; wait for it to finish") from error
+
+
+def _download(url: str, target: Path, sha256: str | None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -89,11 +99,6 @@ def _fetch(url: str, target: Path) -> Path:
         if other != part:
             other.unlink(missing_ok=True)  # of a version that the server no longer has
     with part.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            response.close()
-            raise OSError(f"{part} is being written by another process; wait for it to finish") from error
         have = file.seek(0, os.SEEK_END)
         if total is not None and have == total:
             response.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 
 from torch import nn
@@ -10,7 +9,7 @@ from torch import nn
 from ehanet import __version__
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.config import RunConfig
-from ehanet.data.cache import cache_root
+from ehanet.data.cache import cache_root, locked
 from ehanet.hub import find_checkpoint, load_checkpoint_model
 from ehanet.training import fit
 
@@ -39,8 +38,7 @@ def demo_model(source: str | Path = "phantom-polyp", checkpoint: str | Path | No
     config = RunConfig(method="ehanet", dataset=dataset, size=64, epochs=5, batch_size=16, learning_rate=3e-3, schedule="one-cycle", augmentation="flips")
     folder = cache_root() / "demo" / f"{dataset}-{__version__}"
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:  # two notebooks that start together train once
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(f"demo-{folder.name}"):  # two notebooks that start together train once
         if not (folder / "record.json").is_file():
             print(f"No checkpoint in weights/: training on {dataset}, about 40 s on two cores, once.")
         record = fit(config, folder, progress=progress)
