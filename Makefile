@@ -82,8 +82,10 @@ data: $(ENVIRONMENT)
 
 readme: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.readme README.md reports/laptop
-	@$(PY) -m ehanet.reporting.beside docs/results.md "fine-tuned, 128 px=reports/decoders" "frozen, 128 px=reports/decoders-freeze-encoder-always" \
-		"fine-tuned, 256 px=reports/decoders-256" "frozen, 256 px=reports/decoders-256-freeze-encoder-always"
+	@set -- "fine-tuned, 128 px=reports/decoders" "frozen, 128 px=reports/decoders-freeze-encoder-always" \
+		"fine-tuned, 256 px=reports/decoders-256" "frozen, 256 px=reports/decoders-256-freeze-encoder-always"; \
+	$(PY) -m ehanet.reporting.beside docs/results.md "$$@" && $(PY) -m ehanet.reporting.edges_beside docs/results.md "$$@" \
+		"128 px, 20 epochs (EHANet: random weights)=reports/laptop" "256 px, 50 epochs, random weights=reports/paper-random"
 
 trace: $(ENVIRONMENT)
 	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports/$$PROFILE"

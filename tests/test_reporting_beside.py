@@ -3,17 +3,22 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.metrics.distances import surface
+from ehanet.predictions import predictions_path, read_predictions, write_predictions
 from ehanet.records import read_record
-from ehanet.reporting import beside, comparison
+from ehanet.reporting import beside, comparison, edges_report
 from ehanet.reporting.beside import write_beside
+from ehanet.reporting.edges_beside import write_edges
 from ehanet.reporting.forest import draw_forest
-from ehanet.reporting.readme import MARKS
+from ehanet.reporting.readme import marks
 from ehanet.reporting.tables import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 def page(tmp_path):
     path = tmp_path / "docs" / "results.md"
     path.parent.mkdir()
-    path.write_text("before\n" + "\nearlier\n".join(MARKS) + "\nafter\n")
+    path.write_text("before\n" + "\nearlier\n".join(marks()) + "\nafter\n")
     return path
 
 
@@ -92,6 +97,31 @@ def test_the_spread_of_the_trainings_is_said(page, tmp_path):
     assert f"cell: {sum(spread) / 2:.3f} in the median, {max(spread):.3f} at most" in page.read_text()
 
 
+def test_edge_maps_of_several_reports_training_by_training(tmp_path):
+    data, folders = make_dataset(), {}
+    labels = data.masks[data.splits["test"]].astype(bool)
+    contours = np.stack([surface(mask) for mask in labels])
+    for setting, maps in (("small", {"ehanet": (contours, labels), "ehanet-no-efa": (contours, contours)}), ("large", {"ehanet": (labels, labels)})):
+        folders[setting] = make_reports(tmp_path / setting, data, dict.fromkeys([*maps, "unet-32"], 0.1), seeds=(0, 1))
+        for label, seeds in maps.items():
+            for seed, edges in enumerate(seeds):
+                path = predictions_path(folders[setting], data.name, label, seed)
+                write_predictions(path, replace(read_predictions(path), edges=edges.astype(float)))
+        edges_report(data, folders[setting])
+    page = tmp_path / "results.md"
+    page.write_text("\n".join(["before", *marks(), "between", *marks("edges"), "after"]))
+    write_edges(page, folders)
+    filled = read_table(folders["small"] / f"tables/edges_{data.name}.csv").rows[0]["filled"].mean
+    lines = page.read_text().splitlines()
+    assert lines[:4] == ["before", *marks(), "between"] and lines[-1] == "after", "other marks keep their text"
+    assert [cells(line) for line in lines if line.startswith(("| Data set", "| Phantom"))] == [
+        ["Data set and setting", "Filled objects", "EHANet"],
+        ["Phantom polyps, small", f"{filled:.3f}", f"1.000 (0 %), {filled:.3f} (100 %)"],
+        ["Phantom polyps, large", f"{filled:.3f}", f"{filled:.3f} (100 %), {filled:.3f} (100 %)"]], "one of them alone has EHANet without EFA"
+    with pytest.raises(FileNotFoundError, match="no tables of edges; run make paper"):
+        write_edges(page, {"none": tmp_path})
+
+
 def test_a_folder_without_a_comparison_is_named(page, tmp_path):
     done = subprocess.run([sys.executable, "-m", "ehanet.reporting.beside", str(page), f"some=setting={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "holds no comparison" in done.stderr and "earlier" in page.read_text()
@@ -105,7 +135,7 @@ def test_the_pages_kept_here_are_those_of_the_reports(name, tmp_path):
     (tmp_path / "reports").symlink_to(ROOT / "reports")
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / name, tmp_path / name)
-    subprocess.run(["sh", "-c", command.strip().replace("@$(PY)", sys.executable)], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)})
+    subprocess.run(["sh", "-c", command.strip().lstrip("@").replace("$(PY)", sys.executable).replace("$$", "$")], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)})
     assert (tmp_path / name).read_text() == (ROOT / name).read_text()
     for path in (tmp_path / "docs" / "figures").glob("*.json"):
         assert read_record(path)["inputs"] == read_record(ROOT / "docs" / "figures" / path.name)["inputs"], "the figures kept here are those of the reports too"

@@ -83,6 +83,22 @@ def test_a_map_of_filled_objects_is_told_from_one_of_edges(tmp_path):
     assert f"would reach {row['ods'].mean:.3f}" in notes and f"no better than the contour of the network's own mask: EHANet ({row['ods'].mean:.3f} against" in notes
 
 
+def test_each_training_is_told_apart_where_one_alone_has_learned_edges(tmp_path):
+    data = make_dataset("phantom-polyp")
+    reports = make_reports(tmp_path, data, {"ehanet": 0.02}, seeds=(0, 1))
+    labels = data.masks[data.splits["test"]].astype(bool)
+    learned, filled = np.stack([surface(mask) for mask in labels]).astype(float), labels.astype(float)
+    for seed, edges in enumerate((learned, filled)):
+        path = predictions_path(reports, data.name, "ehanet", seed)
+        maps = read_predictions(path)
+        write_predictions(path, Predictions(maps.ids, maps.probabilities, edges, maps.run))
+    edges_report(data, reports)
+    row = read_table(reports / f"tables/edges_{data.name}.csv").rows[0]
+    assert row["each"] == f"1.000 (0 %), {row['filled'].mean:.3f} (100 %)" and row["filled"].mean < 0.9
+    assert row["ods"].mean == pytest.approx((1 + row["filled"].mean) / 2, abs=1e-6) and row["inside"].mean == 50, "the mean is neither"
+    assert "Each training" in (reports / f"tables/edges_{data.name}.md").read_text()
+
+
 def test_an_edge_map_of_nothing_earns_nothing_from_images_without_an_object(tmp_path):
     data = make_dataset("phantom-polyp")
     reports = make_reports(tmp_path, data, {"ehanet": 0.02})

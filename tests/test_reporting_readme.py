@@ -5,10 +5,10 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet.records import read_record
 from ehanet.reporting import comparison
-from ehanet.reporting.readme import MARKS, write_results
+from ehanet.reporting.readme import marks, write_results
 from ehanet.reporting.tables import read_table
 
-BEGIN, END = MARKS
+BEGIN, END = marks()
 
 
 @pytest.fixture

@@ -52,12 +52,16 @@ def write_beside(page: str | Path, reports: dict[str, str | Path]) -> None:
         FileNotFoundError: a folder has no comparison table, or scores are missing.
         ValueError: the marks are missing, or a file is damaged.
     """
-    found = [Compared(setting, Path(folder), dataset, table) for setting, folder in reports.items() for dataset, table in scored(folder).items()]
-    datasets = list(dict.fromkeys(one.dataset for one in found))
-    found.sort(key=lambda one: datasets.index(one.dataset))
+    found = by_dataset([Compared(setting, Path(folder), dataset, table) for setting, folder in reports.items() for dataset, table in scored(folder).items()])
     put_between_marks(page, [beside(found, score) for score in SCORES], [source(page, one.folder, one.table) for one in found])
     for score in SCORES:
         draw_beside(found, score, Path(page).parent / "figures")
+
+
+def by_dataset(found: list[Compared]) -> list[Compared]:
+    """Those of a data set after each other, in the order in which data sets come up."""
+    datasets = list(dict.fromkeys(one.dataset for one in found))
+    return sorted(found, key=lambda one: datasets.index(one.dataset))
 
 
 def beside(found: list[Compared], score: str) -> Table:
@@ -77,17 +81,17 @@ def beside(found: list[Compared], score: str) -> Table:
         notes.append(f"Standard deviation over the trainings of a cell: {median(spread):.3f} in the median, {max(spread):.3f} at most.")
     if score == "boundary_f1":
         notes.append(f"Within {BOUNDARY_F1_TOLERANCE:g} px at the size trained at, so that numbers of two sizes do not compare.")
-    return Table(f"beside_{score}", SCORES[score], marks(found), columns, rows, notes)
+    return Table(f"beside_{score}", SCORES[score], provenance(found), columns, rows, notes)
 
 
-def networks(found: list[Compared]) -> dict[str, str]:
-    """Label -> title of the networks that at least two comparisons have scored."""
-    titles = [(row["label"], row["title"]) for one in found for row in one.table.rows if row["dice"] is not None]
+def networks(found: list[Compared], score: str = "dice") -> dict[str, str]:
+    """Label -> title of the networks whose ``score`` at least two tables have."""
+    titles = [(row["label"], row["title"]) for one in found for row in one.table.rows if row[score] is not None]
     times = Counter(label for label, _ in titles)
     return {label: title for label, title in titles if times[label] > 1}
 
 
-def marks(found: list[Compared]) -> str:
+def provenance(found: list[Compared]) -> str:
     """Where the numbers are from, "reproduced here" for instance."""
     return " / ".join(dict.fromkeys(one.table.mark for one in found))
 
@@ -102,7 +106,7 @@ def draw_beside(found: list[Compared], score: str, folder: Path) -> None:
         table = paired_differences({row.label: row.frames for row in rows}, score, reference["label"])
         changes.append(Change(one.title, {label: Score(*values) for label, *values in table.itertuples()}))
         inputs += [record["id"] for row in rows for record in row.records]
-    path, mark = folder / f"beside_{score}", marks(found)
+    path, mark = folder / f"beside_{score}", provenance(found)
     record = make_record(path, "figure", MODULES, mark=mark, inputs=inputs)
     with figure_style():
         figure = draw_forest(changes, panels, f"{SCORES[score]}: difference to {reference['title']} in each setting", mark, one_scale=True)

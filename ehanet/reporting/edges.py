@@ -83,7 +83,7 @@ def edge_scores(maps: Predictions, labels: np.ndarray) -> pd.Series | None:
 
 
 def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
-    """Error curve (3, 2 reach), error at and away from the contour (3,) each, and edge scores (None without an edge branch), over all seeds."""
+    """Error curve (3, 2 reach), error at and away from the contour (3,) each, and edge scores (None without an edge branch), over all seeds; those of each training, too."""
     wrong, pixels, far, edges = 0, 0, 0, []
     for seed in row.seeds:
         maps = read_maps(reports, row, data, seed)
@@ -105,7 +105,7 @@ def _measure(reports: Path, row: Result, data: Dataset, reach: int) -> dict:
     scarce = groups.sum(axis=0) < min(FEWEST, len(groups))
     return {"curve": np.where(scarce, np.nan, error_rates(wrong, pixels, clusters)), "far": error_rates(far[0][:, None], far[1][:, None], clusters)[:, 0],
             "near": error_rates(wrong[:, near].sum(axis=1, keepdims=True), pixels[:, near].sum(axis=1, keepdims=True), clusters)[:, 0],
-            "edges": pd.concat(edges, axis=1).mean(axis=1) if edges else None, "without_contour": int((~contoured).sum())}
+            "edges": pd.concat(edges, axis=1).mean(axis=1) if edges else None, "trainings": edges, "without_contour": int((~contoured).sum())}
 
 
 def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference: Result, mark: str, filled: float) -> Table:
@@ -114,7 +114,9 @@ def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("boundary_f1", "Boundary F1", "score"),
                Column("near", f"Wrong within {NEAR} px, %", "score", 1), Column("far", "Wrong farther off, %", "score", 2),
                Column("ods", "Edge ODS", "score"), Column("ois", "Edge OIS", "score"), Column("threshold", "Edge threshold", "score", 2),
-               Column("own", "F1 of its own mask's contour", "score"), Column("inside", "Flagged inside objects, %", "score", 1), Column("mark", "Mark")]
+               Column("own", "F1 of its own mask's contour", "score"), Column("inside", "Flagged inside objects, %", "score", 1),
+               Column("each", "Each training: ODS (flagged inside)", shown=any(len(row.seeds) > 1 for row in rows)), Column("filled", "ODS of the label's objects, filled", "score", shown=False),
+               Column("mark", "Mark")]
     track = tracks_of(rows)
     body = []
     for row in rows:
@@ -122,7 +124,9 @@ def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference
         body.append({"title": look(row.label, row.method).title, "label": row.label, "track": track[row.label], "mark": mark,
                      "boundary_f1": Score(float(cells["mean"]), float(cells["low"]), float(cells["high"]), bool(cells["bold"])),
                      **{key: Score(*(100 * mine[key]).tolist()) for key in ("near", "far")},
-                     **({key: Score(float(mine["edges"][key])) for key in ("ods", "ois", "threshold", "own")} | {"inside": Score(100 * float(mine["edges"]["inside"]))}
+                     **({key: Score(float(mine["edges"][key])) for key in ("ods", "ois", "threshold", "own")}
+                        | {"inside": Score(100 * float(mine["edges"]["inside"])), "filled": Score(filled),
+                           "each": ", ".join(f"{one['ods']:.3f} ({100 * one['inside']:.0f} %)" for one in mine["trainings"])}
                         if mine["edges"] is not None else {})})
     notes = [f"Wrong: share of the pixels whose distance to the label's contour is below {NEAR} px, and of all others, with 95 % bootstrap intervals over images.",
              f"Edge ODS and OIS: F1 of the predicted edge map against the label's contour within {NEAR} px, at the one threshold that is best for all images (given), "

@@ -16,7 +16,10 @@ from ehanet.reporting.sections import comparisons
 from ehanet.reporting.tables import Table
 from ehanet.reporting.writers import escape_markdown, to_markdown
 
-MARKS = ("<!-- results: begin (written by `make readme`; do not edit) -->", "<!-- results: end -->")
+
+def marks(name: str = "results") -> tuple[str, str]:
+    """The two lines that a text of that name stands between in a page."""
+    return f"<!-- {name}: begin (written by `make readme`; do not edit) -->", f"<!-- {name}: end -->"
 
 
 def write_results(page: str | Path, reports: str | Path) -> None:
@@ -49,15 +52,15 @@ def source(page: str | Path, reports: str | Path, table: Table) -> str:
     return f"- {escape_markdown(table.caption)}: [{path.parent.parent.name}/tables/{path.name}]({target}), record {read_record(path.with_suffix('.json'))['id']}."
 
 
-def put_between_marks(page: str | Path, tables: list[Table], sources: list[str]) -> None:
-    """Replace what stands between the two lines of ``MARKS`` in ``page``.
+def put_between_marks(page: str | Path, tables: list[Table], sources: list[str], name: str = "results") -> None:
+    """Replace what stands between the two lines of ``marks(name)`` in ``page``.
 
     Raises:
         ValueError: the marks are missing.
     """
     page = Path(page)
     text = page.read_text(encoding="utf-8")
-    begin, end = MARKS
+    begin, end = marks(name)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"{page}: expected the lines {begin!r} and {end!r}, once each and in this order")
     head, tail = text[:text.index(begin) + len(begin)], text[text.index(end):]
