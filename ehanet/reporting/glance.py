@@ -70,6 +70,6 @@ def overview(compared: dict[str, Table]) -> Table:
             cells = rows.setdefault(row["label"], {"title": row["title"], "mark": row["mark"]})
             cells |= {name: row["dice"], f"{name}_object": row.get("dice_object"), "track": cells.get("track") or row.get("track")}
     marks = " / ".join(dict.fromkeys(one.mark for one in compared.values()))
-    notes = ["Bold: significantly best, of its track where there are two."]
-    notes += ["Objects: over the images whose label has one; elsewhere an image counts 1 where nothing is drawn."] if any(column.key.endswith("_object") for column in columns) else []
+    notes = ["Bold: significantly best over the test images, of its track where there are two tracks."]
+    notes += ["Objects: over the images whose label has one. Any other image scores 1 where nothing is drawn, else 0."] if any(column.key.endswith("_object") for column in columns) else []
     return Table("overview", "Mean Dice with its 95 % interval", marks, columns, list(rows.values()), notes)
