@@ -58,9 +58,11 @@ def test_an_altered_record_is_refused(tmp_path):
         read_record(path)
 
 
-def test_every_committed_record_is_as_the_schema_says():
+def test_every_committed_record_is_as_the_schema_says_and_of_committed_code():
     found = [path for path in (ROOT / "reports").rglob("*.json") if '"schema"' in path.read_text()[:50]]
-    assert {read_record(path)["kind"] for path in found} >= {"data", "scores", "table", "figure"}
+    records = {path: read_record(path) for path in [*found, *(ROOT / "docs" / "figures").glob("*.json")]}
+    assert {record["kind"] for record in records.values()} >= {"data", "scores", "table", "figure"}
+    assert [path for path, record in records.items() if record["code"]["dirty"]] == [], "made by code that no commit has"
 
 
 @pytest.mark.parametrize("text, message", [("{", "damaged"), ("[]", "damaged"), ('{"schema": 99, "id": "x"}', "schema 99, this version reads 1")])
