@@ -1,9 +1,9 @@
 """Several reports beside each other: which rows and columns, which numbers, what is marked, and that the pages kept here are up to date."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ehanet.reporting.beside import write_beside
 from ehanet.reporting.edges_beside import write_edges
 from ehanet.reporting.forest import draw_forest
 from ehanet.reporting.readme import marks
-from ehanet.reporting.tables import read_table
+from ehanet.reporting.tables import read_table, write_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,7 +106,7 @@ def test_edge_maps_of_several_reports_training_by_training(tmp_path):
         for label, seeds in maps.items():
             for seed, edges in enumerate(seeds):
                 path = predictions_path(folders[setting], data.name, label, seed)
-                write_predictions(path, replace(read_predictions(path), edges=edges.astype(float)))
+                write_predictions(path, dataclasses.replace(read_predictions(path), edges=edges.astype(float)))
         edges_report(data, folders[setting])
     page = tmp_path / "results.md"
     page.write_text("\n".join(["before", *marks(), "between", *marks("edges"), "after"]))
@@ -120,6 +120,11 @@ def test_edge_maps_of_several_reports_training_by_training(tmp_path):
         ["Phantom polyps, large", f"{filled:.3f}", f"{filled:.3f} (100 %), {filled:.3f} (100 %)"]], "one of them alone has EHANet without EFA"
     with pytest.raises(FileNotFoundError, match="no tables of edges; run make paper"):
         write_edges(page, {"none": tmp_path})
+    path = folders["large"] / f"tables/edges_{data.name}.csv"
+    table = read_table(path)
+    write_table(dataclasses.replace(table, columns=[column for column in table.columns if column.key not in ("each", "filled")]), path.parent, ["ehanet.reporting.edges"], inputs=[])
+    with pytest.raises(ValueError, match="edges_phantom-polyp.csv is an older table, .*; run its edges step again"):
+        write_edges(page, folders)
 
 
 def test_a_folder_without_a_comparison_is_named(page, tmp_path):

@@ -22,12 +22,15 @@ def write_edges(page: str | Path, reports: dict[str, str | Path]) -> None:
 
     Raises:
         FileNotFoundError: no folder has a table of edges.
-        ValueError: the marks are missing, or a file is damaged.
+        ValueError: the marks are missing, a file is damaged, or a table is an older one.
     """
-    paths = [(setting, Path(folder), path) for setting, folder in reports.items() for path in sorted(Path(folder, "tables").glob("edges_*.csv"))]
-    if not paths:
+    tables = [(setting, Path(folder), path, read_table(path)) for setting, folder in reports.items() for path in sorted(Path(folder, "tables").glob("edges_*.csv"))]
+    if not tables:
         raise FileNotFoundError(f"{', '.join(map(str, reports.values()))}: no tables of edges; run make paper for these profiles first")
-    found = by_dataset([Compared(setting, folder, path.stem.removeprefix("edges_"), read_table(path)) for setting, folder, path in paths])
+    for _, _, path, table in tables:
+        if "each" not in {column.key for column in table.columns}:
+            raise ValueError(f"{path} is an older table, in which trainings do not stand apart; run its edges step again")
+    found = by_dataset([Compared(setting, folder, path.stem.removeprefix("edges_"), table) for setting, folder, path, table in tables])
     put_between_marks(page, [edges_beside(found)], [source(page, one.folder, one.table) for one in found], "edges")
 
 
