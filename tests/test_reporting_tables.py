@@ -150,6 +150,7 @@ def test_why_no_cell_is_bold(tmp_path):
 
 def test_file_names_break_between_their_words():
     assert breakable("mobilenetv1_100.imagenet.safetensors, fine-tuned") == "mobilenetv1_100.<wbr>imagenet.<wbr>safetensors, fine-tuned"
+    assert breakable("0.930 (6 %), 2 of 3 (x)") == "0.930\N{NO-BREAK SPACE}(6\N{NO-BREAK SPACE}%), 2 of 3 (x)"
     assert breakable("0.85 < 1.25 e.g.") == "0.85 &lt; 1.25 e.g."
 
 
