@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -113,8 +114,13 @@ def draw_beside(found: list[Compared], score: str, folder: Path) -> None:
         save_figure(figure, path, record, SCORES[score])
 
 
-if __name__ == "__main__":
+def from_command_line(write: Callable[[str, dict[str, str]], None]) -> None:
+    """Call ``write`` with the page and the reports ("setting=folder") of the command line; what goes wrong is said in one line."""
     try:
-        write_beside(sys.argv[1], dict(word.split("=", 1) for word in sys.argv[2:]))
+        write(sys.argv[1], dict(word.split("=", 1) for word in sys.argv[2:]))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    from_command_line(write_beside)

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from ehanet.reporting.beside import Compared, by_dataset, networks, provenance
+from ehanet.reporting.beside import Compared, by_dataset, from_command_line, networks, provenance
 from ehanet.reporting.edges import NEAR
 from ehanet.reporting.readme import put_between_marks, source
 from ehanet.reporting.tables import Column, Table, read_table
@@ -49,7 +48,4 @@ def edges_beside(found: list[Compared]) -> Table:
 
 
 if __name__ == "__main__":
-    try:
-        write_edges(sys.argv[1], dict(word.split("=", 1) for word in sys.argv[2:]))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    from_command_line(write_edges)
