@@ -37,6 +37,7 @@ class RunConfig:
         initial_weights: a .safetensors file of an EHANet that was trained before, all of whose weights the run starts from; the encoder is then as it says.
         teacher: a .safetensors file of a trained EHANet whose probabilities the run learns beside the masks: the binary cross-entropy between them and the final
             logit is added to the training loss, with weight one like its other terms.
+        zero_init: the transformers of a MobileViT that starts from random weights begin at zero (:func:`ehanet.models.encoders.zero_init`).
         freeze_encoder: "never", "pretrained" (only if it has trained weights) or "always" (for the ablation).
         epoch_images: images of an epoch, drawn anew each time, the same number from each part of a union of data sets; 0: every image once.
         ema: decay of the moving average of weights and batch statistics that is validated and kept in place of the last ones, as in
@@ -68,6 +69,7 @@ class RunConfig:
     encoder_weights: str | None = None
     initial_weights: str | None = None
     teacher: str | None = None
+    zero_init: bool = False
     freeze_encoder: str = "never"
     edge_width: int = 3
     epoch_images: int = 0
@@ -105,6 +107,8 @@ class RunConfig:
             raise ValueError(f"ema: must be at least 0 and below 1, got {self.ema}")
         if not 32 <= self.size <= 4096:
             raise ValueError(f"size: must be from 32 to 4096 pixels, got {self.size}")
+        if self.zero_init and self.initial_weights:
+            raise ValueError("zero_init: initial_weights say how every weight begins; leave one of the two out")
         if not self.label:
             object.__setattr__(self, "label", self.method)
 

@@ -1,4 +1,4 @@
-"""What a run takes over from trained networks: all weights of one to start from, the answers of another to learn from."""
+"""How a run's weights begin, and what it takes over from trained networks: all weights of one to start from, the answers of another to learn from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ehanet.data.splits import content_and_split
 from ehanet.devices import forward_pass, place
 from ehanet.files import file_sha256
 from ehanet.models import build_model
+from ehanet.models.encoders import zero_init
 from ehanet.models.pretrained import fill_weights, load_weights
 
 
@@ -31,6 +32,9 @@ class Transfer:
         self.initialisation = getattr(self.encoder, "initialisation", "random")
         self.teacher, self.taught, self.random_teacher = None, "", False
         self.hashes: dict[str, str | None] = {"initial_weights_sha256": None, "teacher_sha256": None}
+        self.zero_init = config.zero_init
+        if self.zero_init:
+            zero_init(self.encoder)
         if config.initial_weights:
             file = find_weights(config.initial_weights)
             about = fill_weights(model, file)
@@ -55,7 +59,8 @@ class Transfer:
             treated = "encoder frozen" if self.hashes["initial_weights_sha256"] else "frozen"
         else:
             treated = "trained" if self.initialisation == "random" else "fine-tuned"
-        told = "none" if self.encoder is None else f"{self.initialisation}, {treated}"
+        start = f"{self.initialisation}, transformers at zero" if self.zero_init else self.initialisation
+        told = "none" if self.encoder is None else f"{start}, {treated}"
         if self.taught and not self.random_teacher:
             return f"{self.taught}, {told}"
         return f"{told}, {self.taught}" if self.taught and self.encoder is not None else told

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ehanet.models import EHANet, build_model, list_models
-from ehanet.models.encoders import build_encoder
+from ehanet.models.encoders import build_encoder, zero_init
 from ehanet.models.registry import register
 
 torch.manual_seed(0)
@@ -95,6 +95,39 @@ def test_released_dropout_places():
     drops = [m.p for m in EHANet().modules() if isinstance(m, nn.Dropout) and m.p > 0]
     transformer_layers = 2 + 4 + 3
     assert drops == [0.1] * (2 * transformer_layers)
+
+
+def test_transformers_begin_at_zero_and_wake_up():
+    encoder, images = build_encoder("mobilevit_xxs"), torch.rand(2, 3, 64, 64)
+    zero_init(encoder)
+    blocks = [block for block in encoder.modules() if hasattr(block, "transformer")]
+
+    def shaken():
+        """How far the maps move when the transformers answer something else."""
+        with torch.no_grad():
+            before = encoder(images)[-1]
+            hooks = [block.norm.register_forward_hook(lambda layer, inputs, output: output.roll(1, 1)) for block in blocks]
+            after = encoder(images)[-1]
+            [hook.remove() for hook in hooks]
+        return (after - before).abs().max()
+
+    assert len(blocks) == 3 and shaken() == 0
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+    encoder(images)[-1].square().mean().backward()
+    assert all(block.conv_proj.bn.weight.grad.abs().max() > 0 for block in blocks)
+    optimizer.step()
+    assert shaken() > 0
+
+
+@pytest.mark.parametrize("build", [lambda folder: None, lambda folder: build_encoder("resnet18"), lambda folder: trained_mobilevit(folder)])
+def test_what_cannot_begin_at_zero(build, tmp_path):
+    with pytest.raises(ValueError, match="zero_init: only a MobileViT that starts from random weights can begin so; leave it out"):
+        zero_init(build(tmp_path))
+
+
+def trained_mobilevit(folder):
+    save_file(build_encoder("mobilevit_xxs").net.state_dict(), folder / "a.safetensors")
+    return build_encoder("mobilevit_xxs", weights=folder / "a.safetensors")
 
 
 def test_batch_norm_follows_the_paper():

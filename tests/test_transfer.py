@@ -68,6 +68,17 @@ def test_a_teachers_loss_is_the_cross_entropy_with_its_probabilities():
     assert torch.allclose(logits.grad * SIZE * SIZE, torch.full_like(logits, found - taught), atol=1e-6)
 
 
+def test_transformers_at_zero_are_of_the_track_of_random_weights(data, tmp_path):
+    trainer = Trainer(configured(encoder="mobilevit_xxs", zero_init=True), data, tmp_path)
+    scales = [block.conv_proj.bn.weight for block in trainer.encoder.modules() if hasattr(block, "conv_proj")]
+    assert len(scales) == 3 and not any(scale.any() for scale in scales)
+    told = trainer.transfer.describe_encoder(trainer.frozen)
+    assert told == "random, transformers at zero, trained" and beginning(told) == RANDOM
+    assert not Trainer(configured(encoder="mobilevit_xxs", zero_init=True, freeze_encoder="pretrained"), data, tmp_path / "other").frozen
+    with pytest.raises(ValueError, match="zero_init: initial_weights say how every weight begins; leave one of the two out"):
+        configured(zero_init=True, initial_weights="a.safetensors")
+
+
 def test_a_run_learns_from_its_teacher_beside_the_masks(data, tmp_path):
     file = write(tmp_path / "teacher.safetensors", "imagenet.safetensors, fine-tuned", side=48)
     taught, alone = (Trainer(configured(**changes), data, tmp_path / name) for name, changes in (("a", {"teacher": str(file)}), ("b", {})))

@@ -113,6 +113,22 @@ def build_expansion(name: str = "mobilevit_s", pretrained: bool = False, weights
     return net
 
 
+def zero_init(encoder: nn.Module | None) -> None:
+    """Let each MobileViT block begin as its convolutions alone, in place: the batch norm behind its transformers gets the scale 0.
+
+    So ``zero_init_residual`` of torchvision's ResNets begins with the shortcuts alone (Goyal et al. 2017, arXiv:1706.02677). The transformers' output, noise
+    at first, then enters as far as training asks for it.
+
+    Raises:
+        ValueError: ``encoder`` is no MobileViT, or has trained weights, which this would spoil.
+    """
+    norms = [block.conv_proj.bn for block in encoder.modules() if hasattr(block, "conv_proj")] if encoder is not None else []
+    if not norms or encoder.initialisation != "random":
+        raise ValueError("zero_init: only a MobileViT that starts from random weights can begin so; leave it out")
+    for norm in norms:
+        nn.init.zeros_(norm.weight)
+
+
 def encoder_layout(name: str, weights: str | Path | None) -> str:
     """The encoder that :func:`build_encoder` builds of ``name`` for a weights file, so that it can be built again without the file."""
     return name if weights is None else _layout(name, _read_weights(find_weights(weights)))

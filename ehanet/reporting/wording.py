@@ -15,7 +15,7 @@ RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "lea
           "augmentation": "released", "freeze_encoder": "pretrained"}
 WORDS = {"size": "image side", "batch_size": "batch size", "learning_rate": "learning rate", "weight_decay": "weight decay",
          "freeze_encoder": "encoder frozen", "initial_weights": "starts from", "test_flips": "flips at the test", "encoder_weights": "encoder weights",
-         "ema": "moving average of weights", "epoch_images": "images of an epoch"}
+         "zero_init": "transformers begin at zero", "ema": "moving average of weights", "epoch_images": "images of an epoch"}
 FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision", "ema",
         "initial_weights", "teacher", "test_flips", "epoch_images")
 
