@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from ehanet.files import write_atomically
 
+NEEDED = ("onnx", "onnxscript", "onnxruntime")  # which the package can do without otherwise
 TOLERANCE = 1e-4  # of a probability, between PyTorch and ONNX Runtime
 
 
@@ -49,8 +51,10 @@ def export_onnx(model: nn.Module, path: str | Path, size: int | None = None) -> 
         size: side of the input in pixels; default: the size the model was trained at.
 
     Raises:
-        ValueError: no size, or ONNX Runtime's outputs differ by more than 1e-4; nothing is written then.
+        ValueError: no size, or ONNX Runtime's outputs differ by more than 1e-4; nothing is written then. Also where one of ``NEEDED`` is not installed.
     """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ValueError(f"export needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     size = size or getattr(model, "input_size", None)
     if size is None:
         raise ValueError("export: this model does not say its image size; give --size PIXELS")

@@ -42,6 +42,12 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_the_export_needs_beside_the_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("ehanet.export.NEEDED", ("numpy", "no_such_onnx", "nor_this"))
+    with pytest.raises(ValueError, match="export needs no_such_onnx and nor_this: pip install no_such_onnx nor_this"):
+        export_onnx(Small(), tmp_path / "m.onnx", 32)
+
+
 def test_no_size_and_a_size_too_small_are_one_line(tmp_path, monkeypatch, capsys):
     model = Small()
     model.input_size = None
