@@ -116,8 +116,8 @@ def build_expansion(name: str = "mobilevit_s", pretrained: bool = False, weights
 def zero_init(encoder: nn.Module | None) -> None:
     """Let each MobileViT block begin as its convolutions alone, in place: the batch norm behind its transformers gets the scale 0.
 
-    So ``zero_init_residual`` of torchvision's ResNets begins with the shortcuts alone (Goyal et al. 2017, arXiv:1706.02677). The transformers' output, noise
-    at first, then enters as far as training asks for it.
+    So ``zero_init_residual`` of torchvision's ResNets lets them begin with their shortcuts alone (Goyal et al. 2017, arXiv:1706.02677). The transformers then
+    enter as far as training asks for them.
 
     Raises:
         ValueError: ``encoder`` is no MobileViT, or has trained weights, which this would spoil.
