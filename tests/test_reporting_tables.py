@@ -162,6 +162,12 @@ def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):
     assert any("Not on equal terms in teacher: None, but LANet weights/a.safetensors" in note for note in table.notes)
 
 
+def test_transformers_that_begin_at_zero_are_no_equal_terms(tmp_path):
+    reports = write_scores(tmp_path, DICE, lanet={"zero_init": True}, encoders={"lanet": "random, transformers at zero, trained"})
+    table = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"]
+    assert any("Not on equal terms in transformers begin at zero: False, but LANet True" in note for note in table.notes)
+
+
 def test_networks_with_trained_and_random_encoders_are_never_ranked_together(tmp_path):
     many = {"ehanet": [0.5 + 0.001 * number for number in range(30)], "lanet": [0.9 + 0.001 * number for number in range(30)],
             "mobilevit-unet": [0.4 + 0.002 * number for number in range(30)], "unet": [0.45 + 0.001 * number for number in range(30)]}

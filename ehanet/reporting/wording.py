@@ -17,7 +17,7 @@ WORDS = {"size": "image side", "batch_size": "batch size", "learning_rate": "lea
          "freeze_encoder": "encoder frozen", "initial_weights": "starts from", "test_flips": "flips at the test", "encoder_weights": "encoder weights",
          "zero_init": "transformers begin at zero", "ema": "moving average of weights", "epoch_images": "images of an epoch"}
 FAIR = ("size", "epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "augmentation", "protocol", "edge_width", "precision", "ema",
-        "initial_weights", "teacher", "test_flips", "epoch_images")
+        "initial_weights", "teacher", "zero_init", "test_flips", "epoch_images")
 
 
 def dataset_title(name: str) -> str:
