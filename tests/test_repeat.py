@@ -21,6 +21,7 @@ from ehanet.records import read_record
 from ehanet.repeat import find_recorded, recorded_scores, repeat_run, run_name
 from ehanet.reporting import repeated_report
 from ehanet.reporting.repeated import _weights
+from ehanet.reporting.tables import read_table
 from ehanet.reporting.trace import trace
 from ehanet.training import fit
 from workflow.repeat import main
@@ -126,6 +127,42 @@ def test_scores_of_another_training_than_the_record_beside_them_are_left_out_and
     assert (reports / "tables/repeated.csv").is_file()
     assert repeated_report(reports) is None
     assert not list((reports / "tables").glob("repeated.*"))
+
+
+@pytest.fixture
+def all_repeated(tmp_path):
+    """Two methods with two seeds each, all of them repeated, with the other method ahead before and behind after."""
+    data = make_dataset()
+    reports, again = (make_reports(tmp_path / name, data, {"ehanet": mine, "unet": other}, seeds=(0, 1)) for name, mine, other in (("before", 0.3, 0.1), ("after", 0.1, 0.3)))
+    for path in sorted(reports.glob("runs/*/*/seed*/record.json")):
+        place = reports / "repeated" / read_record(path)["id"]
+        label, seed = path.parts[-3:-1]
+        shutil.copytree(again / Path(*path.parts[-5:-1]), place / Path(*path.parts[-5:-1]))
+        (place / "scores/phantom-polyp").mkdir(parents=True)
+        for scores in again.glob(f"scores/phantom-polyp/{label}__{seed}.*"):
+            shutil.copy(scores, place / "scores/phantom-polyp")
+    return reports, again
+
+
+def test_differences_between_methods_stand_beside_each_other_recorded_and_repeated(all_repeated):
+    repeated_report(all_repeated[0])
+    table = read_table(all_repeated[0] / "tables/repeated_differences_phantom-polyp.csv")
+    assert [row["label"] for row in table.rows] == ["ehanet", "unet"]
+    other = table.rows[1]
+    for time, reports in zip(("recorded", "repeated"), all_repeated):
+        mine, theirs = (sum(read_scores(reports / f"scores/phantom-polyp/{label}__seed{seed}.csv")["dice"] for seed in (0, 1)) / 2 for label in ("ehanet", "unet"))
+        assert other[f"dice_{time}"].mean == pytest.approx(theirs.mean(), abs=1e-6)
+        assert other[f"dice_difference_{time}"].mean == pytest.approx((theirs - mine).mean(), abs=1e-6)
+    assert other["dice_difference_recorded"].low > 0 > other["dice_difference_repeated"].high
+    assert (all_repeated[0] / "figures/repeated_phantom-polyp.png").is_file()
+
+
+def test_methods_repeated_with_other_seeds_are_not_compared_and_their_table_goes(all_repeated):
+    reports = all_repeated[0]
+    repeated_report(reports)
+    shutil.rmtree(reports / "repeated" / read_record(reports / "runs/phantom-polyp/unet/seed1/record.json")["id"])
+    assert len(repeated_report(reports).rows) == 3
+    assert not [*reports.glob("tables/repeated_differences_*"), *reports.glob("figures/repeated_*")]
 
 
 def test_other_images_another_split_and_other_weights_are_refused_before_any_training(clone, trained, tmp_path, monkeypatch, capsys):

@@ -39,7 +39,7 @@ def repeat(run: str, source: str | None) -> int:
     from ehanet.records import read_record
     from ehanet.repeat import find_recorded, repeat_run, run_name
     from ehanet.reporting import repeated_report
-    from ehanet.reporting.repeated import machine
+    from ehanet.reporting.wording import machine
 
     folder = find_recorded(run)
     record, report = read_record(folder / "record.json"), folder.parents[3]

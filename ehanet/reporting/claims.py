@@ -13,7 +13,7 @@ from ehanet.records import read_beside
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
-from ehanet.reporting.wording import FAIR, WORDS, dataset_title
+from ehanet.reporting.wording import FAIR, WORDS, dataset_title, p_in_words
 
 # The methods of the paper's comparison that have public code or a description, and the other widths of two of them, which can refute a claim as well.
 BUILDABLE = ("hiformer-b", "canet", "cfanet", "pranet", "resunet", "resunetpp", "unet")
@@ -119,7 +119,7 @@ def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: 
     return row | {"here": f"{row['here']}: {found.loc[subject.label, 'mean']:.3f}",
                   "against": f"{look(strongest.label, strongest.method).title}: {found.loc[strongest.label, 'mean']:.3f}"
                              + (f" (best of {len(rivals)})" if len(rivals) > 1 else ""),
-                  "difference": Score(*map(float, difference)), "p": "< 0.001" if p < 0.001 else f"{p:.3f}",
+                  "difference": Score(*map(float, difference)), "p": p_in_words(p),
                   "verdict": decide(row["mark"], subject.encoder, [len(frames[each.label]) for each in (subject, *rivals)], better, lacking,
                                     smallest_p(scores.clusters, len(frames) - 1), worse)}
 

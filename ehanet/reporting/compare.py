@@ -14,7 +14,7 @@ from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result,
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import by_track, compare_tracks, find_references, track_column, track_notes, tracks_of
-from ehanet.reporting.wording import caption, common, dataset_title, group_word, setting_notes
+from ehanet.reporting.wording import caption, common, dataset_title, group_word, p_in_words, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
 SHOWN = {"iou": "mIoU", "dice": "mDice", "recall": "Recall", "precision": "Precision", "f2": "F2", "hd95": "HD95 (px)",
@@ -149,7 +149,7 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
             cells[f"{score}_first_share"] = f"{100 * found['first_share']:.0f} %" if len(tracks[track[row.label]]) > 1 else ""
             cells[f"{score}_difference"] = None if itself else Score(float(found["difference"]))
             cells[f"{score}_effect"] = None if itself else Score(float(found["effect"]))
-            cells[f"{score}_p_holm"] = "" if itself else _p(found["p_holm"])
+            cells[f"{score}_p_holm"] = "" if itself else p_in_words(found["p_holm"])
             cells |= {f"{score}_{p}": "" if itself else f"{found[p.removesuffix('_exact')]:.6g}" for p in EXACT}
         body.append(cells)
     of_track = " of its track" * several
@@ -157,10 +157,6 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
              f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{of_track} when the test images are drawn anew (bootstrap).",
              "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
     return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(rows), columns, body, notes)
-
-
-def _p(value: float) -> str:
-    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _published(dataset: str) -> Table:

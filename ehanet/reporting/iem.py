@@ -14,7 +14,7 @@ from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results, without_part
 from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, p_in_words
 
 MODULES = ["ehanet.reporting.iem"]
 SCORES = {"dice": "Dice", "boundary_f1": "Boundary F1", "boundary_iou": "Boundary IoU", "nsd_2": "NSD at 2 px", "hd95": "HD95, px", "assd": "ASSD, px"}
@@ -67,7 +67,7 @@ def _table(dataset: str, frames: dict, values: dict[str, np.ndarray], pair: tupl
         p = float(compared.loc["with", "p_permutation"])
         body.append({"score": title + (" (lower is better)" if lower else ""), "key": score, "difference": difference,
                      **{side: Score(*(float(compared.loc[side, key]) for key in ("mean", "low", "high"))) for side in frames},
-                     "p": "< 0.001" if p < 0.001 else f"{p:.3f}", **dict(zip(("better", "worse", "equal"), counts))})
+                     "p": p_in_words(p), **dict(zip(("better", "worse", "equal"), counts))})
         if difference.low > 0 or difference.high < 0:
             clear.append(f"{title} ({'better' if (difference.mean < 0) == lower else 'worse'} with IEM)")
     notes = ["Difference: with IEM minus without, image by image (mean over seeds first), with its 95 % bootstrap interval. p: paired permutation test, not corrected.",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import paired_differences
-from ehanet.records import read_beside, read_record
-from ehanet.reporting.results import mark_of_manifest
+from ehanet.records import read_beside
+from ehanet.reporting.repeated_differences import repeated_differences
+from ehanet.reporting.results import mark_of_manifest, read_repetitions
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, machine
 
 MODULES = ["ehanet.reporting.repeated"]
 SHOWN = {"dice": "mDice", "boundary_f1": "Boundary F1"}
@@ -19,27 +20,21 @@ SHOWN = {"dice": "mDice", "boundary_f1": "Boundary F1"}
 def repeated_report(reports: str | Path) -> Table | None:
     """Write tables/repeated from ``reports``/repeated/ and return it; None, and no table, where no run that the report has was repeated.
 
-    Scores that were not made from the record beside them, as a repetition leaves that was killed, are left out.
+    Where several methods were repeated, their differences are laid beside each other too (``ehanet.reporting.repeated_differences``).
 
     Raises:
         ValueError: a record or a table of scores is damaged or altered.
     """
     reports = Path(reports)
+    repetitions = read_repetitions(reports)
+    repeated_differences(reports, repetitions)
     rows, inputs = [], []
-    for path in sorted(reports.glob("runs/*/*/seed*/record.json")):
-        record, name = read_record(path), f"{path.parent.parent.name}__{path.parent.name}"
-        place = reports / "repeated" / record["id"]
-        kept = place / "runs" / Path(*path.parts[-4:])
-        again = read_record(kept) if kept.is_file() else None
-        for after in sorted(place.glob(f"scores/*/{name}.csv")) if again else ():
-            before = reports / "scores" / after.parent.name / after.name
-            made = [read_beside(scores) for scores in (before, after)]
-            if [one["inputs"] for one in made] != [[record["id"]], [again["id"]]]:
-                continue
-            others = [other for other in sorted(before.parent.glob(f"{path.parent.parent.name}__seed*.csv")) if other != before]
-            inputs += [*(one["id"] for one in made), *(read_beside(other)["id"] for other in others)]
-            cells = {"run": record["id"], "dataset": dataset_title(after.parent.name), "made_from": " ".join(one["id"] for one in made), "mark": mark_of_manifest(made[1]["data"])}
-            rows.append({**cells, **_row(record, again), **_scores(before, after, others)})
+    for pair in repetitions:
+        made = [read_beside(scores) for scores in (pair.before, pair.after)]
+        others = [other for other in sorted(pair.before.parent.glob(f"{pair.record['config']['label']}__seed*.csv")) if other != pair.before]
+        inputs += [*(one["id"] for one in made), *(read_beside(other)["id"] for other in others)]
+        cells = {"run": pair.record["id"], "dataset": dataset_title(pair.dataset), "made_from": " ".join(one["id"] for one in made), "mark": mark_of_manifest(made[1]["data"])}
+        rows.append({**cells, **_row(pair.record, pair.again), **_scores(pair.before, pair.after, others)})
     if not rows:
         for left in (reports / "tables").glob("repeated.*"):
             left.unlink()
@@ -70,13 +65,6 @@ def _means(rows: list[dict]) -> list[str]:
             before, after = (sum(row[f"dice_{name}"].mean for row in some) / len(some) for name in ("before", "after"))
             said.append(f"{title} on {dataset}, mean of seeds {', '.join(str(row['seed']) for row in some)}: test mDice {before:.3f} recorded, {after:.3f} repeated.")
     return said
-
-
-def machine(record: dict) -> str:
-    """As in "AMD EPYC, 1 thread, float32, torch 2.15.0"."""
-    device, threads = record["device"], record["device"].get("threads")
-    cores = f", {threads} thread{'s' if threads != 1 else ''}" if device["type"] == "cpu" else ""
-    return f"{device['name']}{cores}, {record['precision']}, torch {record['libraries']['torch']}"
 
 
 def _row(before: dict, after: dict) -> dict:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from ehanet.config import RunConfig
 from ehanet.metrics.scores import read_scores
-from ehanet.records import read_beside
+from ehanet.records import read_beside, read_record
 from ehanet.reporting.style import look
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
@@ -131,6 +132,37 @@ def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]
             raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step again") from error
         records.append(read_beside(path))
     return frames, records
+
+
+class Repetition(NamedTuple):
+    """A training and its repetition: their records and their scores (CSV) on one data set."""
+
+    dataset: str
+    record: dict
+    again: dict
+    before: Path
+    after: Path
+
+
+def read_repetitions(reports: str | Path) -> list[Repetition]:
+    """Every run of the report that was repeated, in the order of their folders.
+
+    Scores that were not made from the record beside them, as a repetition leaves that was killed, are left out.
+
+    Raises:
+        ValueError: a record or a table of scores is damaged or altered.
+    """
+    reports, found = Path(reports), []
+    for path in sorted(reports.glob("runs/*/*/seed*/record.json")):
+        record, name = read_record(path), f"{path.parent.parent.name}__{path.parent.name}"
+        place = reports / "repeated" / record["id"]
+        kept = place / "runs" / Path(*path.parts[-4:])
+        again = read_record(kept) if kept.is_file() else None
+        for after in sorted(place.glob(f"scores/*/{name}.csv")) if again else ():
+            before = reports / "scores" / after.parent.name / after.name
+            if [read_beside(scores)["inputs"] for scores in (before, after)] == [[record["id"]], [again["id"]]]:
+                found.append(Repetition(after.parent.name, record, again, before, after))
+    return found
 
 
 def find_ehanets(rows: list[Result]) -> list[Result]:

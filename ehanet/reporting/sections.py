@@ -69,6 +69,9 @@ PARTS = [
     Part("Leakage audit", {
         "tables/leakage_{}": "",
         "figures/leakage_{}": "Images that look like one of another part of the split, by perceptual hash."}),
+    Part("Trained again", {
+        "tables/repeated_differences_{}": "",
+        "figures/repeated_{}": "Each method's difference to the reference as it was recorded and as it came out when all were trained again."}),
     Part("Training", {"figures/training_{}": "Validation Dice by epoch; the other methods in grey."}),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def common(values: list) -> object | None:
     return values[0] if values and all(value == values[0] for value in values) else None
 
 
+def p_in_words(value: float) -> str:
+    """A p-value as tables print it; empty where there is none."""
+    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def caption(dataset: str, rows: list[Result]) -> str:
     """What the table shows: images, size, epochs and seeds, where they are the same for all rows."""
     parts = [f"{len(rows[0].frames[0])} test images"]
@@ -50,6 +56,13 @@ def caption(dataset: str, rows: list[Result]) -> str:
     parts += [("1 epoch" if epochs == 1 else f"{epochs} epochs") + (f" of {drawn} images" if drawn else "")] if epochs else []
     parts += [("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))] if seeds else []
     return f"{dataset_title(dataset)}: " + ", ".join(parts)
+
+
+def machine(record: dict) -> str:
+    """As in "AMD EPYC, 1 thread, float32, torch 2.15.0"."""
+    device, threads = record["device"], record["device"].get("threads")
+    cores = f", {threads} thread{'s' if threads != 1 else ''}" if device["type"] == "cpu" else ""
+    return f"{device['name']}{cores}, {record['precision']}, torch {record['libraries']['torch']}"
 
 
 def setting_notes(rows: list[Result]) -> list[str]:
