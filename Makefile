@@ -37,7 +37,7 @@ help:
 	@echo "make plan         what 'make paper' would run, and why"
 	@echo "make report       tables, score plots and page of PROFILE again from its CSV files; nothing is trained"
 	@echo "make readme       the tables within README.md and docs/results.md again, from those of reports/"
-	@echo "make trace        what made a number of PROFILE's tables: make trace N=0.894 PROFILE=laptop"
+	@echo "make trace        what made a number of a table: make trace N=0.894, or of PROFILE's alone"
 	@echo "make repeat       train a recorded run again, and lay what comes out beside the record: make repeat RUN=decoders/kvasir-seg/ehanet/seed0 SOURCE=folder"
 	@echo "make data         import the data sets of SOURCE and say what is in them; DATASET=kvasir-seg alone downloads it"
 	@echo "make lab          JupyterLab on the notebooks"
@@ -88,7 +88,7 @@ readme: $(ENVIRONMENT)
 		"128 px, 20 epochs (EHANet: random weights)=reports/laptop" "256 px, 50 epochs, random weights=reports/paper-random"
 
 trace: $(ENVIRONMENT)
-	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports/$$PROFILE"
+	@$(PY) -m ehanet.reporting.trace -- "$$N" "reports$(if $(filter file,$(origin PROFILE)),,/$$PROFILE)"
 
 repeat: $(ENVIRONMENT)
 	@$(PY) -m workflow.repeat --source "$$SOURCE" --weights "$$WEIGHTS" -- "$$RUN"

@@ -51,8 +51,11 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
 
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of ``target`` when the block ends well."""
+    """An empty folder that takes the place of ``target`` when the block ends well. One of the two is there at any time, in a name that the next call finds."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}-before")
+    if aside.is_dir() and not target.exists():  # killed between the two renames
+        os.replace(aside, target)
     for left in target.parent.glob(f".{target.name}-*"):  # by a run that was killed; the random end holds no "-", a longer name would
         if left.name.rpartition("-")[0] == f".{target.name}":
             shutil.rmtree(left, ignore_errors=True)
@@ -60,8 +63,10 @@ def _replaced(target: Path) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            os.replace(target, aside)
         os.replace(folder, target)
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

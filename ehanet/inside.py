@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset
 from ehanet.devices import device_or_other
 from ehanet.explain import ahfa_gates, efa_gates, grad_cam, layer_shapes, output_maps
@@ -83,7 +83,7 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
     trained = [label for label, record in records.items() if beginning(record["encoder"]) == TRAINED]
     models, inputs = {}, []
     for row in (chosen := choose_rows(there, methods, trained)):
-        model, config = restore_model(load_checkpoint(folders[row["label"]] / "best.pt"))
+        model, config = restore_model(load_best(folders[row["label"]]))
         models[row["label"]] = (row, model.to(device_or_other(config.device)))
         inputs.append(records[row["label"]]["id"])
     reference, model = models[chosen[0]["label"]]

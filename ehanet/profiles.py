@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
 
-import yaml
-
 from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
 from ehanet.data.dataset import list_datasets
 from ehanet.data.sources import own_name
 from ehanet.fingerprint import digest, method_modules
+from ehanet.overrides import check_known, parse_overrides, read_yaml
 from ehanet.plugins import plugin_methods
 
 PER_RUN = ("method", "plugin", "dataset", "label", "seed")
@@ -24,25 +22,6 @@ KEYS = ["title", "datasets", "methods", "plugins", "seeds", "studies", *SETTINGS
 METHOD_KEYS = ["name", "label", "datasets", *(key for key in SETTINGS if key != "size")]  # one data set of one size for all rows of a table
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MAX_BYTES = 100_000  # of a profile: a larger file is none
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number; a key given twice is an error, and so is an alias (a few lines of them stand for gigabytes)."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"*{self.peek_event().anchor}: write the value out, aliases are not read")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key!r} is given twice")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
 @dataclass(frozen=True)
@@ -116,7 +95,7 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
     if not path.is_file() or not LABEL.fullmatch(name):
         known = ", ".join(sorted(found.stem for found in Path(folder).glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"profile {name!r} not found; there are: {known}")
-    written, changes = _parse(path), parse_overrides(overrides)
+    written, changes = _parse(path), parse_overrides(overrides, KEYS)
     settings = written | changes
     try:
         _check(settings)
@@ -127,26 +106,6 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name) + _in_brackets(changes), tuple(settings["datasets"]), tuple(settings["seeds"]),
                    tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
-
-
-def parse_overrides(text: str) -> dict:
-    """"epochs=3 title='my run'" -> {"epochs": 3, "title": "my run"}; values are YAML.
-
-    Raises:
-        ValueError: no ``key=value``, or an unknown key.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"SET: {text!r} cannot be read ({error})") from None
-    changes = {}
-    for word in words:
-        key, sign, value = word.partition("=")
-        if not sign:
-            raise ValueError(f"SET: {word!r} is not of the form key=value")
-        _known(key, KEYS, "SET")
-        changes[key] = _yaml(value, f"SET: {key}")
-    return changes
 
 
 def dataset_key(dataset: str) -> str:
@@ -166,34 +125,23 @@ def _parse(path: Path) -> dict:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: larger than {MAX_BYTES} bytes; a profile is a short YAML file")
     try:
-        settings = _yaml(path.read_text(encoding="utf-8"), str(path))
+        settings = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error.reason})") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected 'key: value' lines")
     for key in settings:
-        _known(key, KEYS, str(path))
+        check_known(key, KEYS, str(path))
     return settings
-
-
-def _yaml(text: str, where: str):
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, LookupError) as error:  # a wrong tag, such as !!int x, raises any of them
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{where}: no valid YAML ({reason})") from None
-
-
-def _known(key, known: list[str], where: str) -> None:
-    if key not in known:
-        raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
 
 
 def _check(settings: dict) -> None:
     for key in ("datasets", "methods", "seeds"):
         studied = key == "methods" and settings.get("studies")  # of the images alone
         if not isinstance(settings.get(key), list) or not (settings[key] or studied):
-            raise ValueError(f"{key}: expected a list with at least one entry, got {settings.get(key)!r}")
+            value = settings.get(key)
+            way = f"; write [{value}]" if isinstance(value, (str, int)) else ""
+            raise ValueError(f"{key}: expected a list with at least one entry, got {value!r}{way}")
     for key, kind in (("datasets", str), ("seeds", int)):
         if any(not isinstance(value, kind) or isinstance(value, bool) for value in settings[key]):
             raise ValueError(f"{key}: expected a list of {kind.__name__}, got {settings[key]!r}")
@@ -232,7 +180,7 @@ def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[li
                        for seed in settings["seeds"]]
             missing = [file for file in map(values.get, WEIGHT_FILES) if file and not _is_there(file, weights)]
             if missing:
-                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=DIR)", tuple(configs), len(runs)))
+                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=folder)", tuple(configs), len(runs)))
                 continue
             runs += configs
     return runs, absent
@@ -267,7 +215,7 @@ def _entry(entry, datasets: list[str], known: list[str], places: set[str]) -> tu
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ValueError(f"methods: expected a name, or a mapping with 'name', got {entry!r}")
     for key in entry:
-        _known(key, METHOD_KEYS, f"methods: {entry['name']}")
+        check_known(key, METHOD_KEYS, f"methods: {entry['name']}")
     if not any(fnmatchcase(entry["name"], pattern) for pattern in known):
         raise ValueError(f"methods: unknown method {entry['name']!r}; known: {', '.join(known)}")
     label = entry.get("label", entry["name"])

@@ -27,8 +27,15 @@ def publish_best(dataset: str, size: int, source: str | Path | None, runs: str |
 
     Returns:
         ``{"label", "seed", "val_dice", "bytes"}`` of the published run.
+
+    Raises:
+        ValueError: a run has no checkpoint.
     """
     runs, reports, target = Path(runs), Path(reports), Path(target)
+    rows = [{key: row[key] for key in ("method", "label", "seed")} for row in rows]  # a run that is kept by its predictions alone cannot be published
+    for row in rows:
+        if not (runs / row["label"] / f"seed{row['seed']}" / "best.pt").is_file():
+            raise ValueError(f"{runs / row['label']}/seed{row['seed']}: no checkpoint here, and publishing needs one; run make paper without KEEP=1")
     parts = parts_of(dataset)
     data = {part: load_dataset(part, root=source, size=size) for part in parts}
     for part in parts:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
+from ehanet.config import RunConfig
 from ehanet.data import load_dataset
-from ehanet.data.sources import describe
 from ehanet.data.splits import content_and_split
 from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.evaluation import evaluate_runs
@@ -24,6 +23,7 @@ from ehanet.fingerprint import digest, modules_sha256
 from ehanet.plugins import plugin_hashes
 from ehanet.records import read_record
 from ehanet.training import fit
+from ehanet.transfer import check_same_weights
 
 
 def find_recorded(run: str | Path, reports: str | Path = "reports") -> Path:
@@ -81,7 +81,7 @@ def repeat_run(folder: Path, root: str | Path | None = None, runs: str | Path = 
     if str(compute_dtype(config.precision, device)).removeprefix("torch.") != record["precision"]:  # what "auto" chooses here is another one than there
         config = replace(config, precision=record["precision"])
     scored = recorded_scores(folder, record["id"])
-    _check_weights(config, record)
+    check_same_weights(config, record, run_name(folder))
     data = load_dataset(config.dataset, root=root, size=config.size)
     _check_data(data.manifest, record, folder)
     if record["device"].get("type") == "cpu" == device.type:
@@ -120,13 +120,6 @@ def _conditions(config: RunConfig, device: torch.device) -> str:
     """Eight hex digits of what may change between two repetitions: code, device and version of torch."""
     plugin = plugin_hashes(config.plugin) if config.plugin else None
     return digest([modules_sha256(["ehanet.training"]), plugin, torch.__version__, describe_device(device)])[:8]
-
-
-def _check_weights(config: RunConfig, record: dict) -> None:
-    for setting in WEIGHT_FILES:
-        before = record.get(f"{setting}_sha256")
-        if (file := getattr(config, setting)) and before and (now := describe(path := find_weights(file), None)["sha256"]) != before:
-            raise ValueError(f"{path}: the recorded run had another file of this name (SHA-256 {before[:12]}, {now[:12]} now); put that one in its place")
 
 
 def _check_data(manifest: dict, record: dict, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from itertools import tee
 from pathlib import Path
@@ -89,8 +90,11 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
         scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    _write(found, Path(reports) / "robustness" / f"{data.name}__on__{other.name}", data=other.manifest, inputs=inputs, absent=absent, images=len(indices),
-           trained_on=data.manifest)
+    path = Path(reports) / "robustness" / f"{data.name}__on__{other.name}"
+    _write(found, path, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest)
+    for left in path.parent.glob(f"{glob.escape(data.name)}__on__*"):
+        if left.stem != path.name:
+            left.unlink()  # of another data set that the study crossed over to before; the report has one
     return found
 
 

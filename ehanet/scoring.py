@@ -6,6 +6,7 @@ The rows and sentences are those of the model card (``ehanet.hub``) and of ``pyt
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ehanet.data import Dataset
-from ehanet.data.splits import SPLITS
+from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.splits import SPLITS, content_and_split
 from ehanet.files import file_sha256, write_atomically
 from ehanet.inference import predict_each
 from ehanet.metrics import score_masks
@@ -54,14 +56,35 @@ def score_dataset(model: nn.Module, data: Dataset, split: str = "test", flips: b
                        groups=[data.groups[index] for index in indices])
 
 
-def learned_from(checkpoint: str | Path) -> list[str]:
-    """First 16 hex digits of the content hash of every data set whose training images a checkpoint learned from, as far as it says so: a .safetensors file
-    by its description, a run's best.pt by the record beside it."""
+class Learned(NamedTuple):
+    """A data set whose training images a checkpoint learned from: its name, and the first 16 hex digits of the hashes of its content and of its split ("":
+    not recorded)."""
+
+    name: str
+    content: str
+    split: str
+
+
+def learned_from(checkpoint: str | Path) -> list[Learned]:
+    """What a checkpoint learned from, as far as it says so: a .safetensors file by its description, a run's best.pt by the record beside it."""
     checkpoint = Path(checkpoint)
     if checkpoint.suffix == ".safetensors":
-        return [one["content"] for one in read_about(checkpoint).get("data", []) if one.get("content")]
+        return [Learned(one["name"], one["content"], one.get("split", "")) for one in read_about(checkpoint).get("data", []) if one.get("content")]
     data = read_record(record)["data"] if (record := checkpoint.with_name("record.json")).is_file() else None
-    return [content[:16] for content in (data["content"], *(content for content, _ in data.get("part_hashes", {}).values()))] if data else []
+    hashes = {data["name"]: content_and_split(data), **data.get("part_hashes", {})} if data else {}
+    return [Learned(name, content[:16], split[:16]) for name, (content, split) in hashes.items()]
+
+
+def _has_seen(checkpoint: str | Path, manifest: dict, split: str) -> str:
+    """A sentence where a checkpoint has seen images of what is scored, or may have; else nothing."""
+    content, own_split = (value[:16] for value in content_and_split(manifest))
+    # a public data set by its name, too: the official archive and a smaller copy of it differ in content
+    known = [one for one in learned_from(checkpoint) if one.content == content or one.name == manifest["name"] in CATALOGUE]
+    if split != "test" and known:
+        return "the checkpoint learned from training images of this data set; only its test split shows how it does on others"
+    if any(one.split not in ("", own_split) for one in known):
+        return "the checkpoint learned from this data set in another split, so some of these test images may be among those it was trained on"
+    return ""
 
 
 def write_scores(path: str | Path, frame: pd.DataFrame, data: Dataset, checkpoint: str | Path, **about) -> None:
@@ -84,9 +107,8 @@ def describe_scores(frame: pd.DataFrame, data: Dataset, checkpoint: str | Path, 
     table = pd.DataFrame([{"": row["title"], "images": row["images"], "Dice": row["dice"], "IoU": row["iou"], "boundary F1": row["boundary_f1"],
                            "HD95 (px)": row["hd95"]} for row in rows])
     lines += [table.to_string(index=False), *failures(data.manifest, frame, "images")]
-    if split != "test" and data.manifest["content"][:16] in learned_from(checkpoint):
-        lines.append("note: the checkpoint learned from training images of this data set; only its test split shows how it does on others")
-    return "\n".join([*lines, *(f"note: {warning}" for warning in data.manifest["warnings"])])
+    notes = [_has_seen(checkpoint, data.manifest, split), *data.manifest["warnings"]]
+    return "\n".join([*lines, *(f"note: {note}" for note in notes if note)])
 
 
 def score_rows(manifest: dict, frame: pd.DataFrame) -> list[dict]:

@@ -41,7 +41,7 @@ from ehanet.models.folding import drop_idle_biases
 from ehanet.plugins import load_plugin, plugin_hashes
 from ehanet.recipe import batches, freeze, learning_rate_factor, update_average
 from ehanet.records import read_record, write_record
-from ehanet.transfer import Teacher, Transfer
+from ehanet.transfer import Teacher, Transfer, check_same_weights
 
 ADVICE = "the last good checkpoint is kept. Try a smaller learning_rate or precision: float32"
 
@@ -66,6 +66,7 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         record = read_record(run_dir / "record.json")
         check_same_configuration(config, record["config"], run_dir)
         if is_sound(run_dir):
+            check_same_weights(config, record, run_dir)
             check_same_images(content_and_split(record["data"]), load_dataset(config.dataset, root=root, size=config.size).manifest, str(run_dir))
             return record
         start_anew(run_dir)
@@ -118,8 +119,7 @@ class Trainer:
         self.augment = Augmentation(config.augmentation)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = optimizer(self.trained, lr=config.learning_rate, weight_decay=config.weight_decay,
-                                   fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
+        self.optimizer = optimizer(self.trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
         self.copies = WorkingCopies(self.model, self.dtype) if self.device.type == "cuda" and self.dtype != torch.float32 and not config.compile else None
         self.gradients, self.judge = ((work if config.deterministic else recorded(work, self.device)) for work in (self._gradients, self._judge))
         self.pictures = on_device(dataset.images, self.device), on_device(dataset.masks, self.device)
@@ -150,6 +150,7 @@ class Trainer:
             return
         state = load_checkpoint(last)
         check_same_configuration(self.config, state["config"], self.run_dir)
+        check_same_weights(self.config, state.get("weights", {}), self.run_dir)
         check_same_images(state.get("data"), self.dataset.manifest, str(self.run_dir))
         check_same_parameters(state["optimizer"], self.trained, self.device, self.run_dir)
         self.model.load_state_dict(state["model"])
@@ -279,7 +280,7 @@ class Trainer:
         if optimizer and self.average is not None:
             state["average"] = self.average.state_dict()
         if optimizer:
-            state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history}
+            state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history, "weights": self.transfer.hashes}
         return state
 
     def finish(self, started: float) -> dict:
@@ -293,8 +294,7 @@ class Trainer:
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,
             device=describe_device(self.device), precision=str(self.dtype).removeprefix("torch."),
-            seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device),
-            encoder=encoder, encoder_weights_sha256=getattr(self.encoder, "weights_sha256", None), **self.transfer.hashes,
+            seconds=round(sum(row["seconds"] for row in self.history), 1), peak_memory_bytes=peak_memory(self.device), encoder=encoder, **self.transfer.hashes,
             plugin_sha256=digest(plugin_hashes(self.config.plugin)) if self.config.plugin else None, steps=self.history[-1]["steps"], best=self.best, warnings=notes,
             checkpoint_sha256=load_checkpoint(self.run_dir / "best.pt").get("sha256"),
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ehanet.config import RunConfig, find_weights
+from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
+from ehanet.data.sources import describe
 from ehanet.data.splits import content_and_split
 from ehanet.devices import forward_pass, place
 from ehanet.files import file_sha256
@@ -31,7 +33,7 @@ class Transfer:
         self.encoder = getattr(model, "encoder", None)
         self.initialisation = getattr(self.encoder, "initialisation", "random")
         self.teacher, self.taught, self.random_teacher = None, "", False
-        self.hashes: dict[str, str | None] = {"initial_weights_sha256": None, "teacher_sha256": None}
+        self.hashes: dict[str, str | None] = {"encoder_weights_sha256": getattr(self.encoder, "weights_sha256", None), "initial_weights_sha256": None, "teacher_sha256": None}
         self.zero_init = config.zero_init
         if self.zero_init:
             zero_init(self.encoder)
@@ -94,6 +96,22 @@ def network(**arguments) -> nn.Module:
 def began_random(about: dict) -> bool:
     """Whether a checkpoint says that its encoder began with random weights."""
     return about.get("recipe", {}).get("Encoder", "").startswith("random")
+
+
+def check_same_weights(config: RunConfig, before: Mapping, run: str | Path) -> None:
+    """Refuse to go on with ``run``, or to repeat it, with a weights file that is another one than it began with.
+
+    Args:
+        before: the run's record, or the ``hashes`` of :class:`Transfer` that it left. A file that is no longer there, or was not recorded, is passed over.
+    """
+    for setting in WEIGHT_FILES:
+        file, known = getattr(config, setting), before.get(f"{setting}_sha256")
+        try:
+            path = find_weights(file) if file and known else None
+        except FileNotFoundError:
+            continue
+        if path and (now := describe(path, None)["sha256"]) != known:
+            raise ValueError(f"{path}: {run} had another file of this name (SHA-256 {known[:12]}, {now[:12]} now); put that one in its place, or begin anew elsewhere")
 
 
 def check_same_split(about: dict, manifest: dict, setting: str, file: str) -> None:

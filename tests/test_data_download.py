@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,7 +51,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if state["etag"]:
             self.send_header("ETag", state["etag"])
-        self.send_header("Content-Length", str(len(body) - start))
+        if state["length"]:
+            self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         stop = len(body)
         if len(state["requests"]) <= state["broken_requests"]:
@@ -67,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    state = {"requests": [], "status": 200, "content": CONTENT, "ranges": True, "etag": '"v1"', "cuts": (), "broken_requests": 99, "pause": 0}
+    state = {"requests": [], "status": 200, "content": CONTENT, "ranges": True, "etag": '"v1"', "cuts": (), "broken_requests": 99, "pause": 0, "length": True}
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, state))
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -128,6 +131,17 @@ def test_servers_that_cannot_resume_are_read_from_the_start(server, tmp_path, ma
     server.update(manners, cuts=(1_000_000,), broken_requests=1)
     download(server["url"], tmp_path / "data.zip", SHA256)
     assert (tmp_path / "data.zip").read_bytes() == CONTENT and names(tmp_path) == ["data.zip"]
+
+
+def test_an_archive_of_unknown_length_is_whole_or_not_there(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("ehanet.data.download.ATTEMPTS", 2)
+    with zipfile.ZipFile(whole := io.BytesIO(), "w") as archive:
+        archive.writestr("a", CONTENT[:300_000])
+    server.update(content=whole.getvalue(), length=False, cuts=(200_000,), broken_requests=2)
+    with pytest.raises(OSError, match="the connection broke 2 times .what arrived is no whole zip archive.; run again"):
+        download(server["url"], tmp_path / "data.zip")
+    assert not (tmp_path / "data.zip").exists()
+    assert download(server["url"], tmp_path / "data.zip").read_bytes() == whole.getvalue()
 
 
 def test_a_part_of_another_version_is_not_continued(server, tmp_path):

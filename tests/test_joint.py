@@ -58,6 +58,10 @@ def test_a_balanced_draw(sizes, count, seed):
     np.testing.assert_array_equal(drawn, balanced_draw(indices, parts, count, np.random.default_rng(seed)))
 
 
+def test_a_draw_from_no_images_is_empty():
+    assert balanced_draw(np.arange(0), {"lgg": 3}, 8, np.random.default_rng(0)).shape == (0,)
+
+
 def test_phantoms_beside_real_images_give_a_quarter():
     drawn = balanced_draw(np.arange(30), {"lgg": 10, "phantom-polyp": 10, "kvasir-seg": 10}, 9, np.random.default_rng(0))
     assert [int(((drawn >= low) & (drawn < low + 10)).sum()) for low in (0, 10, 20)] == [4, 1, 4]
@@ -91,6 +95,9 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
         fit(replace(config, seed=seed), tmp_path / "runs" / "ehanet" / f"seed{seed}", progress=False)
     rows = [{"method": "ehanet", "label": "ehanet", "seed": seed} for seed in (0, 1)]
     target = tmp_path / "weights" / "net.safetensors"
+    with pytest.raises(ValueError, match="^.*seed7: no checkpoint here, and publishing needs one; run make paper without KEEP=1$"):
+        publish_best("universal-phantoms", 32, None, tmp_path / "runs", tmp_path / "reports", [*rows, rows[0] | {"seed": 7, "kept": True}], target)
+    rows[0]["kept"] = True  # its checkpoint is here all the same
     monkeypatch.setattr("ehanet.publishing.edge_notes", lambda data, maps: [f"{data.name}: the edges of {maps.run}"])
     found = publish_best("universal-phantoms", 32, None, tmp_path / "runs", tmp_path / "reports", rows, target)
     dice = [read_record(tmp_path / "runs" / "ehanet" / f"seed{seed}" / "record.json")["best"]["val_dice"] for seed in (0, 1)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -167,6 +168,31 @@ def test_a_kept_run_needs_no_weights_file(checkout, capsys):
     assert paper(profile, None, 1, only_plan=True, keep=True) == 0
     told = capsys.readouterr().out
     assert "gone.safetensors" not in told and "train/phantom-polyp/unet/seed0" in told and "train/phantom-polyp/ehanet" not in told
+
+
+def test_a_kill_while_a_folder_is_replaced_loses_neither_the_old_nor_the_new(tmp_path, monkeypatch):
+    target = tmp_path / "clinic"
+    with _replaced(target) as folder:
+        (folder / "old").write_text("old")
+    calls = []
+
+    def killed(source, destination):
+        calls.append(destination)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        os.rename(source, destination)
+
+    monkeypatch.setattr("ehanet.evaluation.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt), _replaced(target) as folder:
+        (folder / "new").write_text("new")
+    monkeypatch.undo()
+    assert not target.exists()
+    with pytest.raises(ZeroDivisionError), _replaced(target) as folder:
+        assert [path.name for path in target.iterdir()] == ["old"]  # back where the next one looks for kept maps
+        1 / 0
+    with _replaced(target) as folder:
+        (folder / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new"] and [path.name for path in tmp_path.iterdir()] == ["clinic"]
 
 
 def test_folders_of_like_names_are_replaced_side_by_side(tmp_path):

@@ -1,5 +1,6 @@
 """From a number in a table back to the training: nothing left out, nothing altered on the way."""
 
+import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
@@ -31,6 +32,16 @@ def test_a_mean_leads_to_its_scores_and_trainings_and_to_no_other(reports):
     assert kinds == ["table", "scores", "run", "scores", "run"]
     expected = {read_record(reports / "runs/phantom-polyp/unet-32" / f"seed{seed}" / "record.json")["id"] for seed in (0, 1)}
     assert {record["id"] for _, record in origin.records if record["kind"] == "run"} == expected
+
+
+def test_a_score_that_one_seed_lacks_is_taken_again_as_the_table_takes_it(tmp_path):
+    folder = make_reports(tmp_path, make_dataset(), {"ehanet": 0.3}, seeds=(0, 1, 2))
+    csvs = [folder / f"scores/phantom-polyp/ehanet__seed{seed}.csv" for seed in (0, 1, 2)]
+    pd.read_csv(csvs[1]).assign(recall=lambda frame: frame["recall"].where(frame.index > 3)).to_csv(csvs[1], index=False)  # undefined where only a prediction has an object
+    comparison(folder, "phantom-polyp")
+    mean = row(folder, "ehanet")["recall"].mean
+    (origin,) = [origin for origin in ehanet.trace(f"{mean:.5f}", folder) if origin.table.name.startswith("comparison") and origin.column == "Recall"]
+    assert origin.computed == pytest.approx(mean, abs=1e-6)
 
 
 def test_an_interval_and_a_difference(reports):

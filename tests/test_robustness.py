@@ -136,6 +136,10 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
     with pytest.raises(ValueError, match="^across: phantom-polyp holds the images that the runs of phantom-polyp learned from; name another data set"):
         cross_scores(data, data, runs, reports, ROWS[:2], images=5)
+    earlier = reports / "robustness" / "phantom-polyp__on__apple.csv"
+    earlier.write_text("of a data set that was crossed over to before")
+    cross_scores(data, other, runs, reports, ROWS[:2], images=5)
+    assert not earlier.exists() and (reports / "robustness" / f"phantom-polyp__on__{other.name}.csv").is_file()
     assert table.rows[1]["away"].mean == pytest.approx(scores[scores["label"] == "ehanet"]["dice"].mean(), abs=1e-5)
 
 

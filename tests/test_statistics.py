@@ -1,5 +1,6 @@
 """Statistics of score tables against scipy, hand-computed cases, and their behaviour under no and under a real difference."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ehanet.metrics.resampling import bootstrap_means, holm, permutation_pvalues, rank_shares
+from ehanet.metrics.resampling import bootstrap_means, cluster_sums, holm, permutation_pvalues, rank_shares
 from ehanet.metrics.statistics import compare, rank_stability
 
 COLUMNS = ["method", "mean", "low", "high", "sd_seeds", "difference", "p_wilcoxon", "p_permutation", "p_holm", "effect",
@@ -198,6 +199,16 @@ def test_rank_stability(frames):
 def test_same_seed_same_numbers(frames):
     pd.testing.assert_frame_equal(compare(frames, resamples=500), compare(frames, resamples=500))
     assert compare(frames, resamples=500, seed=9).low[0] != compare(frames, resamples=500).low[0]
+
+
+def test_memory_grows_with_the_images_not_with_their_square():
+    values, clusters = np.random.default_rng(0).random((2, 20_000)), np.arange(20_000)
+    values[0, 3] = np.nan
+    tracemalloc.start()
+    sums, counts = cluster_sums(values, clusters)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * values.nbytes and counts[0].sum() == 19_999 and np.array_equal(sums[1], values[1])
 
 
 def test_chunks_change_nothing(frames, monkeypatch):

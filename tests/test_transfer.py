@@ -152,6 +152,26 @@ def test_weights_that_saw_another_split_of_a_part_are_refused_for_the_union():
         check_same_split(about, union, "initial_weights", "a.safetensors")
 
 
+def test_another_file_of_the_same_name_is_no_way_to_go_on(data, tmp_path):
+    """Two teachers in one training, of which the record would name one."""
+    teacher = write(tmp_path / "net.safetensors", "random, trained", data="dsb2018")
+    config = configured(teacher=str(teacher), epochs=2)
+    epochs = iter((False, True))
+    with pytest.raises(InterruptedError):
+        fit(config, tmp_path / "run", progress=False, stop=lambda: next(epochs))
+    kept = teacher.read_bytes()
+    write(teacher, "ImageNet, fine-tuned", data="dsb2018")
+    with pytest.raises(ValueError, match=r"net.safetensors: .*run had another file of this name \(SHA-256 [0-9a-f]{12}, [0-9a-f]{12} now\); put that one in its place, or begin anew"):
+        fit(config, tmp_path / "run", progress=False)
+    teacher.write_bytes(kept)
+    record = fit(config, tmp_path / "run", progress=False)
+    write(teacher, "ImageNet, fine-tuned", data="dsb2018")
+    with pytest.raises(ValueError, match="had another file of this name"):
+        fit(config, tmp_path / "run", progress=False)
+    teacher.unlink()  # a finished run needs it no more
+    assert fit(config, tmp_path / "run", progress=False)["id"] == record["id"]
+
+
 def test_a_teacher_that_is_none_is_refused_in_one_line(data, tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors")
     for file, error in (("text.safetensors", ValueError), ("missing.safetensors", FileNotFoundError)):

@@ -54,6 +54,12 @@ def test_two_trainings_take_two_gpus_and_a_killed_one_gives_its_own_back(two_gpu
         assert gpu == "0"
 
 
+def test_a_part_of_a_gpu_whose_name_has_slashes_is_taken(two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-1/1/0,MIG-GPU-1/2/0")
+    with one_gpu() as gpu:
+        assert gpu == os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-1/1/0"
+
+
 def test_gpus_that_are_shared_take_a_training_each_before_any_takes_a_second(two_gpus):
     holders = []
     try:

@@ -15,7 +15,7 @@ from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
 from ehanet import fingerprint
 from ehanet.profiles import load_profile
 from workflow import kinds
-from workflow.paper import Lock, main
+from workflow.paper import Lock, _forget_removed, main
 from workflow.plan import read_plan, to_run, write_plan
 from workflow.step import _forget_other_training
 from workflow.step import main as run_planned
@@ -96,6 +96,24 @@ def test_nothing_to_run_is_said_and_the_second_make_paper_stops(copy, capsys):
     said = capsys.readouterr().out
     assert "13 of 13 steps run, 4 of them trainings" in said and "weights file nowhere.safetensors not found" in said
     assert not list(Path("runs/two-epochs-2").glob("plan.json"))
+
+
+def test_what_cannot_be_trained_here_keeps_its_recorded_runs(copy):
+    kept, removed = (Path("reports/two/runs/phantom-polyp", label, "seed0/record.json") for label in ("weighted", "of-no-profile"))
+    notebook = Path("reports/two/notebooks/02_train__phantom-polyp__weighted__seed0.ipynb")
+    for path in (kept, removed, notebook):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    _forget_removed(load_profile("two"), copy.steps)
+    assert kept.is_file() and notebook.is_file() and not removed.exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_profile_none_of_whose_rows_can_be_trained_stops(copy, capsys, command):
+    """It would end with "Done" and a page without numbers, in place of the one that is there."""
+    assert main([command, "--profile", "two", "--set", "encoder_weights=gone.safetensors"]) == 1
+    assert capsys.readouterr().err == ("error: none of the 5 rows of two-encoder-weights-gone.safetensors can be trained: weights file gone.safetensors not found "
+                                       "(give WEIGHTS=folder); SET='encoder_weights=null pretrained=true' takes timm's own\n")
 
 
 STEP = """import json, sys

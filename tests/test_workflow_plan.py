@@ -7,6 +7,7 @@ import pytest
 from planned import EVERYTHING, GLIOMA, POLYP, ROOT, copy, finished  # noqa: F401 (fixtures)
 
 from ehanet.profiles import load_profile
+from ehanet.robustness import write_phantom_folder
 from workflow.plan import make_plan
 
 
@@ -114,6 +115,20 @@ def test_a_training_depends_on_its_teachers_network_and_the_others_do_not(tmp_pa
     alone, taught = (steps[f"train/phantom-polyp/{label}/seed0"].parts for label in ("unet-32", "taught"))
     assert set(taught["modules"]) - set(alone["modules"]) >= {"ehanet.models.ehanet"} and set(alone["modules"]) < set(taught["modules"])
     assert [file["sha256"] for file in taught["files"]] != [file["sha256"] for file in alone["files"]]
+
+
+def test_robustness_depends_on_the_images_that_it_crosses_over_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder = write_phantom_folder("phantom-polyp", 32, tmp_path, 7)
+    (tmp_path / "two.yaml").write_text(f"datasets: [phantom-polyp]\nseeds: [0]\nmethods: [unet-32]\nstudies: {{robustness: {{datasets: [phantom-polyp], across: {folder}}}}}\n")
+
+    def files():
+        return [file["sha256"] for file in make_plan(load_profile("two", folder=tmp_path), None)["robustness/phantom-polyp"].parts["files"]]
+
+    before = files()
+    picture = next(iter(sorted((folder / "images").iterdir())))
+    picture.write_bytes(picture.read_bytes() + b"changed")
+    assert len(before) == 1 and files() != before
 
 
 def test_where_files_lie_decides_nothing_their_content_does(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Networks and losses that cannot be built are found before the first training, with the row's name and what is known."""
 
+import re
+
 import pytest
 
 from ehanet.config import RunConfig
@@ -21,6 +23,35 @@ def planned(**changes):
 def test_the_first_problem_is_named(changes, message):
     found = preflight.find_problem([planned(), planned(**changes)])
     assert found.startswith(message) and "\n" not in found
+
+
+PLUGIN = """import torch
+from ehanet.models.registry import register
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 1, 1)
+
+    def forward(self, images):
+        return {forward}
+
+@register("own-net")
+def build(**options):
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(("forward", "message"), [
+    ("self.layer(images).repeat(1, 2, 1, 1)", r"phantom-polyp/own-net: Net: forward returned a tensor \(2, 2, 32, 32\); expected logits \(2, 1, 32, 32\)"),
+    ("self.layer(images) / 0", "phantom-polyp/own-net: forward gives logits that are NaN or infinite, before any training"),
+    ("self.layer(images).view(7, 7)", r"phantom-polyp/own-net: shape .* is invalid .* \(.*own.py, line 10\)$"),
+    ("self.layer(images)", None),
+])
+def test_a_network_of_ones_own_computes_once_before_any_training(tmp_path, forward, message):
+    (tmp_path / "own.py").write_text(PLUGIN.format(forward=forward))
+    found = preflight.find_problem([planned(method="own-net", plugin=str(tmp_path / "own.py"))])
+    assert found is None if message is None else re.match(message, found)
 
 
 def test_files_are_not_asked_for_and_sound_rows_pass():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehanet.config import WEIGHT_FILES
-from ehanet.profiles import KEYS, load_profile, parse_overrides
+from ehanet.overrides import parse_overrides
+from ehanet.profiles import KEYS, load_profile
 
 CONFIG = Path(__file__).parent.parent / "config"
 PROFILES = sorted(path.stem for path in CONFIG.glob("*.yaml"))
@@ -48,7 +49,7 @@ def test_weights_are_looked_up_and_a_missing_file_leaves_the_row_out(tmp_path, s
     profile = load_profile("own", folder=write(tmp_path, text))
     assert [run.label for run in profile.runs] == ["unet-32"]
     assert [(row.label, row.reason) for row in profile.absent] == [
-        ("ehanet", "not available: weights file net.safetensors not found (give WEIGHTS=DIR)")]
+        ("ehanet", "not available: weights file net.safetensors not found (give WEIGHTS=folder)")]
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "net.safetensors").write_bytes(b"x")
     profile = load_profile("own", folder=tmp_path, weights=tmp_path / "weights")
@@ -75,7 +76,9 @@ def test_overrides_are_typed_and_change_the_name(tmp_path):
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
-    ("epoch=3", "unknown key 'epoch'; known: title, datasets"),
+    ("epoch=3", "unknown key 'epoch' (did you mean epochs?); known: title, datasets"),
+    ("epochs=1 epochs=2", "SET: epochs is given twice"), ("epochs=1, size=64", "SET: 'epochs=1,' ends with a comma; separate settings by spaces"),
+    ("methods=ehanet", "methods: expected a list with at least one entry, got 'ehanet'; write [ehanet]"),
     ("epochs", "not of the form key=value"),
     ("epochs=three", "epochs: expected int, got 'three'"),
     ("epochs=-1", "epochs: must be above 0"),
@@ -130,11 +133,16 @@ def test_a_missing_profile_names_those_there_are(tmp_path):
             load_profile(name, folder=write(tmp_path, BASE))
 
 
+def test_a_list_or_mapping_goes_on_to_its_last_bracket():
+    text = "methods=[ehanet, {name: lanet, label: b}] epochs=3 loss_options={edge_loss: bce} seeds=[0, 1]"
+    assert parse_overrides(text, KEYS) == {"methods": ["ehanet", {"name": "lanet", "label": "b"}], "epochs": 3, "loss_options": {"edge_loss": "bce"}, "seeds": [0, 1]}
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.sampled_from(KEYS), st.text(max_size=40))
 def test_no_override_crashes(key, value):
     try:
-        assert set(parse_overrides(f"{key}={value}")) >= {key}
+        assert set(parse_overrides(f"{key}={value}", KEYS)) >= {key}
     except ValueError as error:
         assert "\n" not in str(error)
 

@@ -49,7 +49,7 @@ def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     while True:
         for place, gpu in itertools.product(range(gpu_share()), gpus):
-            with open(Path(tempfile.gettempdir(), f"ehanet-{os.getuid()}-gpu-{gpu}{f'-{place}' if place else ''}.lock"), "a") as lock:
+            with open(Path(tempfile.gettempdir(), f"ehanet-{os.getuid()}-gpu-{gpu.replace('/', '-')}{f'-{place}' if place else ''}.lock"), "a") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

@@ -102,6 +102,9 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
     page = f"{reports}/index.html"
     if keep:
         profile = profile.with_kept(lambda run: is_kept(reports, dataset_key(run.dataset), run))
+    if profile.absent and not profile.runs:
+        way = "; SET='encoder_weights=null pretrained=true' takes timm's own" if profile.settings.get("encoder_weights") else ""
+        raise FileNotFoundError(f"none of the {len(profile.absent)} rows of {profile.name} can be trained: {profile.absent[0].reason.removeprefix('not available: ')}{way}")
     with Lock(profile.name) as lock:
         downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
         downloads = {name: archives for name, archives in downloads.items() if archives}
@@ -151,9 +154,10 @@ def _failed(steps: dict[str, Step], left: dict[str, str]) -> str:
 
 
 def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
-    """Remove from the report the runs and notebooks of methods that the profile has no more: figures would show them."""
+    """Remove from the report the runs and notebooks of methods that the profile has no more: figures would show them. What cannot be trained here, for
+    want of a weights file, stays."""
     reports, wanted = Path("reports", profile.name), {path for step in steps.values() for path in step.outputs}
-    for run in profile.runs:
+    for run in [*profile.runs, *(run for row in profile.absent for run in row.runs)]:
         names = {"dataset": dataset_key(run.dataset), "label": run.label, "seed": f"seed{run.seed}"}
         wanted |= {str(reports / pattern.format(**names)) for pattern in OUTPUTS["train"]}
     for record in reports.glob("runs/*/*/seed*/record.json"):
@@ -239,8 +243,9 @@ def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
     trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
     new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
     print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run, {len(trainings)} of them trainings, on {cores} cores.")
-    for row in profile.absent:
-        print(f"  {row.dataset}/{row.label}: {row.reason}")
+    for reason in dict.fromkeys(row.reason for row in profile.absent):
+        first, *more = [f"{row.dataset}/{row.label}" for row in profile.absent if row.reason == reason]
+        print(f"  {first}{f' and {len(more)} more' if more else ''}: {reason}")
     for id in list(reasons)[:SHOWN]:
         print(f"  {id}: {reasons[id]}")
     if len(reasons) > SHOWN:

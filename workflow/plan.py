@@ -105,7 +105,8 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
             needed = kinds.NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
                 own_methods = [run.label for run in runs if run.plugin]
-                add(study, _study_parameters(study, {**common, **folders, **published, "rows": rows}, own, own_methods), [before[needed]])
+                add(study, _study_parameters(study, {**common, **folders, **published, "rows": rows}, own, own_methods), [before[needed]],
+                    source_files(own["across"], source) if own.get("across") else ())
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
 

@@ -1,4 +1,5 @@
-"""Whether the networks and losses of planned trainings can be built, asked of a process of its own before hours of work: planning itself needs no torch.
+"""Whether the networks and losses of planned trainings can be built, and networks of the user's own give logits, asked of a process of its own before hours of
+work: planning itself needs no torch.
 
     python -m workflow.preflight < configurations.json
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import traceback
+from pathlib import Path
 
 FILES = ("pretrained", "encoder_weights")  # looked for when the plan is made, or loaded by the training
 
@@ -27,6 +30,8 @@ def check(configurations: list[dict]) -> None:
 
 def find_problem(configurations: list[dict]) -> str | None:
     """The first configuration that cannot be built, and why; None where all can."""
+    import torch
+
     from ehanet.config import RunConfig
     from ehanet.models import build_loss, build_model
     from ehanet.plugins import load_plugin
@@ -41,11 +46,22 @@ def find_problem(configurations: list[dict]) -> str | None:
         built.add(key)
         try:
             load_plugin(config.plugin)
-            build_model(config.method, **options)
+            model = build_model(config.method, **options)
             build_loss(config.method, **config.loss_options)
+            if config.plugin:
+                with torch.no_grad():
+                    logits = model.eval()(torch.rand(2, 3, config.size, config.size)).logits
+                if not logits.isfinite().all():
+                    raise ValueError("forward gives logits that are NaN or infinite, before any training")
         except Exception as error:  # a plugin's or an option's of any kind
-            return f"{config.dataset}/{config.label}: {' '.join(str(error).split()) or type(error).__name__}"
+            return f"{config.dataset}/{config.label}: {' '.join(str(error).split()) or type(error).__name__}{_line_of(config.plugin, error)}"
     return None
+
+
+def _line_of(plugin: str | None, error: Exception) -> str:
+    """" (file.py, line 12)", the last line of the plugin that an error passed through; else nothing."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if plugin and Path(frame.filename).name == Path(plugin).name]
+    return f" ({plugin}, line {lines[-1]})" if lines else ""
 
 
 if __name__ == "__main__":

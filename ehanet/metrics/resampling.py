@@ -15,9 +15,9 @@ _CHUNK = 1 << 21  # numbers drawn at once, to bound the memory
 
 def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums over the defined scores of each cluster, and how many there are: both (methods, G) for ``values`` (methods, images)."""
-    members = np.zeros((len(clusters), int(clusters.max()) + 1))
-    members[np.arange(len(clusters)), clusters] = 1
-    return np.nan_to_num(values) @ members, (~np.isnan(values)).astype(float) @ members
+    number = int(clusters.max()) + 1
+    return tuple(np.array([np.bincount(clusters, weights=row, minlength=number) for row in rows]).reshape(len(values), number)
+                 for rows in (np.nan_to_num(values), ~np.isnan(values)))
 
 
 def bootstrap_means(values: np.ndarray, clusters: np.ndarray, resamples: int, seed: int) -> np.ndarray:

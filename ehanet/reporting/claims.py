@@ -87,19 +87,24 @@ def _claims(ehanets: list[Result], results: list[Result], corrupted: dict[str, l
     """The rows of one data set: every claim once."""
     subject = ehanets[0]
     rivals = [row for row in results if row.method in COMPARED and _share(subject, row, FAIR) and row.began in (None, subject.began)]
-    missing = len(set(BUILDABLE) - {row.method for row in rivals})
-    lacking = f"{missing} of the paper's {len(BUILDABLE)} methods that can be built not compared on equal terms" if missing else ""
+    lacking = _lacking(rivals)
     rows = [_row(claim, score, subject, rivals, {row.label: row.frames for row in [subject, *rivals]}, lacking) for score, claim in SCORES.items()]
     decoders = [row for row in results if row.method in DECODERS and _share(subject, row, (*FAIR, *ENCODER))]
     if decoders:
         rows += [_row(claim, score, subject, decoders, {row.label: row.frames for row in [subject, *decoders]}) for score, claim in ON_ONE_ENCODER.items()]
     if subject.label in corrupted:
         there = [row for row in rivals if row.label in corrupted]
-        rows.append(_row(ROBUST, "dice", subject, there, {row.label: corrupted[row.label] for row in [subject, *there]}, lacking))
+        rows.append(_row(ROBUST, "dice", subject, there, {row.label: corrupted[row.label] for row in [subject, *there]}, _lacking(there)))
     partners = [(one, {module: row for module, _, _ in MODULES if (row := without_part(one, results, module))}) for one in ehanets]
     whole, without = next((pair for pair in partners if pair[1]), (subject, {}))
     frames = {row.label: row.frames for row in [whole, *without.values()]}
     return rows + [_row(claim, score, whole, [without[module]], frames) for module, score, claim in MODULES if module in without]
+
+
+def _lacking(rivals: list[Result]) -> str:
+    """How many of the paper's methods are not among ``rivals``, in words; empty where none is missing."""
+    missing = len(set(BUILDABLE) - {row.method for row in rivals})
+    return f"{missing} of the paper's {len(BUILDABLE)} methods that can be built not compared on equal terms" if missing else ""
 
 
 def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: dict[str, list[pd.DataFrame]], lacking: str = "") -> dict:

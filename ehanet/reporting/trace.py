@@ -1,7 +1,7 @@
 """Where a number of a report comes from: ``make trace N=0.894 PROFILE=laptop``, or ``ehanet.trace("0.894", "reports/laptop")``.
 
-A number is looked for as it is printed: 0.894 finds every cell that rounds to it. What made a cell is followed from record
-to record: the table, the scores image by image, the training; each with its data, commit and hash of code.
+A number is looked for as it is printed: 0.894 finds every cell that rounds to it, the mean Dice of a comparison first, ends of intervals last; without PROFILE
+in all reports. What made a cell is followed from record to record: the table, the scores image by image, the training; each with its data, commit and hash of code.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ehanet.metrics.scores import SCORES, read_scores
+from ehanet.metrics.statistics import collect
 from ehanet.records import read_beside, read_record
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
@@ -30,7 +32,7 @@ class Origin:
     """One cell that holds the number, and the records behind it.
 
     Attributes:
-        table: the CSV. row, column: as people read them. value: unrounded.
+        table: the CSV. row, column: as people read them. value: unrounded. key: the column's name in the CSV.
         records: (path, record) from the table down to the trainings; a record that is not there any more is None.
         computed: the same mean taken again from the images' scores, where the column is one of theirs.
     """
@@ -41,23 +43,39 @@ class Origin:
     value: float
     records: list[tuple[str, dict | None]] = field(default_factory=list)
     computed: float | None = None
+    key: str = ""
 
 
 def trace(number: str | float, reports: str | Path) -> list[Origin]:
-    """Every cell of the tables in ``reports``/tables that is printed as ``number``, with what made it.
+    """Every cell of the tables in ``reports``/tables that is printed as ``number``, with what made it: mean Dice first, ends of intervals last.
+
+    Args:
+        reports: folder of a report, or of all reports.
 
     Raises:
         FileNotFoundError: no such report. ValueError: no number, or a table or record on the way is damaged or altered.
     """
-    text, reports = str(number).replace("−", "-").strip(" %"), Path(reports)
-    if not NUMBER.fullmatch(text):
-        raise ValueError(f"{number!r} is no number; give one as a table prints it, as in N=0.894")
-    if not (reports / "tables").is_dir():
+    reports = Path(reports)
+    places = [reports] if (reports / "tables").is_dir() else sorted(path.parent for path in reports.glob("*/tables"))
+    if not places:
         known = ", ".join(sorted(path.parent.name for path in reports.parent.glob("*/tables"))) or "none"
         raise FileNotFoundError(f"{reports} has no tables; there are reports of: {known}")
-    known = _records(reports)
-    return [_origin(path, row, name, value, known) for path in sorted((reports / "tables").glob("*.csv"))
-            for row, name, value in _cells(path) if _printed_as(value, text)]
+    found = {place: cells for place in places if (cells := _find(number, place))}
+    origins = [_origin(*cell, known) for place, cells in found.items() for known in [_records(place)] for cell in cells]
+    return sorted(origins, key=lambda origin: (origin.column.startswith(tuple(filter(None, ENDS.values()))), not _is_mean_dice(origin.table, origin.key),
+                                               not origin.table.name.startswith("comparison_")))
+
+
+def _find(number: str | float, reports: Path) -> list[tuple[Path, dict, str, float]]:
+    """(CSV, row, column, value) of every cell of a report that is printed as ``number``."""
+    text = str(number).replace("−", "-").strip(" %")
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{number!r} is no number; give one as a table prints it, as in N=0.894")
+    return [(path, *cell) for path in sorted((reports / "tables").glob("*.csv")) for cell in _cells(path) if _printed_as(cell[2], text)]
+
+
+def _is_mean_dice(path: Path, column: str) -> bool:
+    return path.name.startswith("comparison_") and column == "dice"
 
 
 def describe(origin: Origin) -> str:
@@ -113,8 +131,9 @@ def _origin(path: Path, row: dict, name: str, value: float, known: dict[str, Pat
     scores = [Path(place).with_suffix(".csv") for place, found in chain[1:] if found and found["kind"] == "scores"]
     computed = None
     if path.name.startswith("comparison_") and name in SCORES and scores:
-        computed = float(pd.concat([read_scores(place) for place in scores])[name].mean())
-    return Origin(path, next(iter(row.values())), ENDS[end] + titles.get(key, key), value, chain, computed)
+        mean = collect({"": [read_scores(place) for place in scores]}, name).values[0]  # over the images where every seed has the score, as the table's
+        computed = float(np.nanmean(mean))
+    return Origin(path, next(iter(row.values())), ENDS[end] + titles.get(key, key), value, chain, computed, name)
 
 
 def _followed(ids: list[str], known: dict[str, Path], label: str | None) -> list[tuple[str, dict | None]]:
@@ -159,25 +178,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 1 where the number is not found."""
     parser = argparse.ArgumentParser(prog="python -m ehanet.reporting.trace", description=__doc__.splitlines()[0])
     parser.add_argument("number", help="as a table prints it")
-    parser.add_argument("reports", type=Path, help="folder of a profile's report, such as reports/laptop")
+    parser.add_argument("reports", type=Path, help="folder of a profile's report, such as reports/laptop, or of all reports")
     options = parser.parse_args(arguments)
     try:
         origins = trace(options.number, options.reports)
-        if not origins:
-            others = [path.parent.name for path in sorted(options.reports.parent.glob("*/tables")) if path.parent != options.reports
-                      and trace(options.number, path.parent)]
-            way = "; it does in " + ", ".join(f"{name} (PROFILE={name})" for name in others) if others else "; give it as a table prints it, as in N=0.894"
-            print(f"{options.number} stands in no table of {options.reports}{way}", file=sys.stderr)
-            return 1
+        one = (options.reports / "tables").is_dir()
+        others = {path.parent.name: _find(options.number, path.parent) for path in sorted(options.reports.parent.glob("*/tables")) if one and path.parent != options.reports}
         for origin in origins[:SHOWN]:
             print(describe(origin), "", sep="\n")
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    if origins[SHOWN:]:
-        print(f"and {len(origins) - SHOWN} more cells: " + "; ".join(f"{o.table.name}, {o.row}, {o.column}" for o in origins[SHOWN:2 * SHOWN])
-              + (" ..." if origins[2 * SHOWN:] else "") + ". More digits find fewer.")
-    return 0
+    if more := origins[SHOWN:]:
+        listed = [f"  {origin.table}, {origin.row}, {origin.column}" for origin in more[:2 * SHOWN]]
+        print(f"and {len(more)} more cells:", *listed, *["  ..."] * (len(more) > len(listed)), sep="\n")
+    elsewhere = [f"{name} (PROFILE={name})" for name, cells in others.items() if any(not origins or _is_mean_dice(path, column) for path, _, column, _ in cells)]
+    if origins and elsewhere:
+        print(f"Also a mean Dice of: {', '.join(elsewhere)}")
+    if origins:
+        return 0
+    way = f"it does in {', '.join(elsewhere)}" if elsewhere else "give it as a table prints it, as in N=0.894"
+    print(f"{options.number} stands in no table of {options.reports}; {way}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
