@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
+import tempfile
 from pathlib import Path
 
+from ehanet import __version__
 from ehanet.config import CHOICES
 
 OTHERS = """other commands (each takes --help):
@@ -24,19 +28,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where something could not be done, which is said in one line each."""
     parser = argparse.ArgumentParser(prog="python -m ehanet", description="EHANet: medical image segmentation that looks at edges.",
                                      epilog=OTHERS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"ehanet {__version__}")
     commands = parser.add_subparsers(metavar="command")
     one = commands.add_parser("predict", help="segment images, folders of images, or patterns", description="A mask (PNG, 0 and 255, the image's size) "
                               "and an overlay for each image. Exit status 1 where an image could not be read.")
     one.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders with all below them, patterns such as 'scans/*.png'")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
-    one.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for the results (default: predictions)")
+    one.add_argument("--out", type=_path, default=Path("predictions"), metavar="DIR", help="folder for the results (default: predictions)")
     one.add_argument("--flips", action="store_true", help=FLIPS)
     one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
     one.set_defaults(run=_predict)
     one = commands.add_parser("score", help="score the network on images that have masks", description="Dice, IoU, boundary F1 and HD95 at the network's size, with 95 % "
                               "bootstrap intervals, as the reports compute them, and the images that go worst.")
-    one.add_argument("dataset", metavar="DATASET", help="a folder with images/ and masks/, files matched by name, or a data set's name, such as kvasir-seg")
-    one.add_argument("--source", type=Path, metavar="DIR", help="folder of the archives of a data set that goes by its name")
+    one.add_argument("dataset", metavar="DATASET", help="a folder with images/ and masks/, files matched by name, or a data set's name or title, such as kvasir-seg or Kvasir-SEG")
+    one.add_argument("--source", type=_path, metavar="DIR", help="folder of the archives of a data set that goes by its name")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     one.add_argument("--split", choices=("train", "val", "test", "all"), help="which images (default: all of a folder of your own, of others the test split)")
     one.add_argument("--out", type=_csv_file, metavar="FILE.csv", help="one row an image with all 20 scores, and a record beside it")
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
     one.set_defaults(run=_score)
     one = commands.add_parser("export", help="write the network as ONNX", description="An ONNX file for other programs, compared with PyTorch before it is kept.")
-    one.add_argument("target", type=Path, metavar="MODEL.onnx")
+    one.add_argument("target", type=_path, metavar="MODEL.onnx")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     one.add_argument("--size", type=int, metavar="PIXELS", help="side of the input images (default: the size the checkpoint was trained at)")
     one.set_defaults(run=_export)
@@ -59,10 +64,36 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # the shell leaves the ~ of --out=~/masks as it is
+
+
 def _csv_file(text: str) -> Path:
     if not text.endswith(".csv"):
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .csv")
-    return Path(text)
+    return _path(text)
+
+
+def _check_writable(target: Path) -> None:
+    """Refuse, before minutes of work, a file that cannot be written after it; a missing folder is made here already."""
+    if target.is_dir():
+        raise OSError(f"{target} is a folder; name a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror  # a file where the folder should be
+        raise OSError(f"{target} cannot be written ({reason}); name a file in a folder that you can write to") from error
+
+
+def _dataset(given: str) -> str:
+    """A data set's name, also by the title that tables print; anything else as it is."""
+    from ehanet.data import list_datasets
+    from ehanet.reporting.wording import dataset_title
+
+    if given in list_datasets() or _path(given).exists():
+        return given
+    return {text.casefold(): name for name in list_datasets() for text in (name, dataset_title(name))}.get(given.casefold(), given)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -84,12 +115,17 @@ def _score(options: argparse.Namespace) -> int:
     from ehanet.hub import find_checkpoint, load_checkpoint_model
     from ehanet.scoring import describe_scores, score_dataset, write_scores
 
-    path = find_checkpoint(options.checkpoint)
+    if options.out:
+        _check_writable(options.out)
+    path, name = find_checkpoint(options.checkpoint), _dataset(options.dataset)
     model = load_checkpoint_model(path).to(find_device())
-    own = options.dataset not in list_datasets()
+    own = name not in list_datasets()
     split = options.split or ("all" if own else "test")
-    data = load_dataset(options.dataset, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE,
-                        split="none" if own and split == "all" else None)  # one or two images cannot be split
+    try:
+        data = load_dataset(name, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE,
+                            split="none" if own and split == "all" else None)  # one or two images cannot be split
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("root= (SOURCE=)", "--source")) from error  # what it is called in Python and for make, and here
     frame = score_dataset(model, data, split, options.flips, options.precision)
     if options.out:
         write_scores(options.out, frame, data, path, split=split, flips=options.flips, precision=options.precision)
@@ -101,6 +137,7 @@ def _export(options: argparse.Namespace) -> int:
     from ehanet.export import export_onnx
     from ehanet.hub import load_checkpoint_model
 
+    _check_writable(options.target)
     print(export_onnx(load_checkpoint_model(options.checkpoint), options.target, options.size))
     return 0
 

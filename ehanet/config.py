@@ -190,4 +190,4 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
-                            "(make paper WEIGHTS=folder)")
+                            "(WEIGHTS=folder of make)")

@@ -48,14 +48,17 @@ def export_onnx(model: nn.Module, path: str | Path, size: int | None = None) -> 
     shapes that the exporter writes down as numbers. Squash images as ``predict`` does and bring the maps back to their sizes.
 
     Args:
-        size: side of the input in pixels; default: the size the model was trained at.
+        path: of the file, which must end in .onnx.
+        size: side of the input in pixels, at least 32; default: the size the model was trained at.
 
     Raises:
-        ValueError: no size, or ONNX Runtime's outputs differ by more than 1e-4; nothing is written then. Also where one of ``NEEDED`` is not installed.
+        ValueError: another ending, no size or one below 32, or ONNX Runtime's outputs differ by more than 1e-4; nothing is written then. Also where one of ``NEEDED`` is not installed.
     """
+    if Path(path).suffix.lower() != ".onnx":
+        raise ValueError(f"export: {path} does not end in .onnx, and ONNX is what is written; name a file such as {Path(path).with_suffix('.onnx').name}")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ValueError(f"export needs {' and '.join(missing)}: pip install {' '.join(missing)}")
-    size = size or getattr(model, "input_size", None)
+    size = getattr(model, "input_size", None) if size is None else size
     if size is None:
         raise ValueError("export: this model does not say its image size; give --size PIXELS")
     if size < 32:

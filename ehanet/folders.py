@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ehanet.files import write_atomically
 from ehanet.inference import predict_each
-from ehanet.photos import find_images, read_photo
+from ehanet.photos import MASK_END, OVERLAY_END, find_images, read_photo
 
 NETWORK_SIDE = 256  # for a model that does not say at which size it was trained: at a photograph's own size it would take gigabytes
 OVERLAY_SIDE = 1600  # longest side of an overlay in pixels: it is for the eye; the mask has the image's own size
@@ -30,16 +31,18 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
     read is named on standard error and passed over.
 
     Args:
-        given: files, folders (with all below them) and patterns such as "scans/*.png".
+        given: files, folders (with all below them) and patterns such as "scans/*.png"; a leading ~ is the home folder, in ``out`` too.
         flips, precision: as in :func:`ehanet.predict`.
 
     Returns:
         How many images were predicted, and a line for everything that was not.
 
     Raises:
-        ValueError: ``out`` is a folder that the images come from, or one above it.
+        ValueError: an empty name among ``given``; ``out`` is a file, or a folder that the images come from, or one above it.
     """
-    out = Path(out)
+    out = Path(os.path.expanduser(out))
+    if out.is_file():
+        raise ValueError(f"{out} is a file; name a folder for the results")
     images, problems = find_images(given, outside=out)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -51,8 +54,8 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
         stream = _read_each([path for path, _ in images], small, problems, bar)
         for index, probability in predict_each(model, stream, size, flips=flips, precision=precision):
             mask = probability > 0.5
-            _write_image(out / f"{names[index]}_mask.png", Image.fromarray(mask.astype(np.uint8) * 255))
-            _write_image(out / f"{names[index]}_overlay.jpg", Image.fromarray(overlay(small.pop(index), mask)))
+            _write_image(out / f"{names[index]}{MASK_END}", Image.fromarray(mask.astype(np.uint8) * 255))
+            _write_image(out / f"{names[index]}{OVERLAY_END}", Image.fromarray(overlay(small.pop(index), mask)))
             done += 1
             bar.update()
     return done, problems

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 from torch import nn
 
-from ehanet.checkpoints import load_checkpoint, restore_model
+from ehanet.checkpoints import load_best, load_checkpoint, restore_model
 from ehanet.data.cache import cache_root
 from ehanet.config import find_weights
 from ehanet.data.catalogue import CATALOGUE
@@ -21,6 +22,7 @@ from ehanet.models import EHANet
 from ehanet.models.pretrained import FILE_NAME, read_about, save_weights
 from ehanet.records import read_beside, read_record
 from ehanet.reporting.wording import dataset_title, in_words
+from ehanet.runs import no_checkpoint
 from ehanet.scoring import failures, score_rows
 
 CHECKPOINT = "ehanet-universal.safetensors"
@@ -30,23 +32,33 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"  # of the clone; an
 def find_checkpoint(path: str | Path | None = None) -> Path:
     """The file to load: ``path`` where given, else the clone's weights/ehanet-universal.safetensors, else the one in the user's cache.
 
-    ``path`` may be a .safetensors file, the best.pt of a run, or a folder with one of them. The clone is where the package lies, or, where that is
+    ``path`` may be a .safetensors file, the best.pt of a run, or a folder with a best.pt or a model.safetensors. The clone is where the package lies, or, where that is
     installed elsewhere (on Colab, say), the working folder or the one above it.
 
     Raises:
-        FileNotFoundError: no such file; the message says how to get one.
+        FileNotFoundError: no such file; the message says how to get one, and what a folder without one holds.
     """
     if path is not None:
-        places = [Path(path), Path(path) / FILE_NAME, Path(path) / "best.pt"]
+        given = Path(os.path.expanduser(path))
+        places = [given, given / FILE_NAME, given / "best.pt"]
     else:
         places = [folder / CHECKPOINT for folder in (WEIGHTS, Path("weights"), Path("..", "weights"), cache_root() / "weights")]
     for place in places:
         if place.is_file():
             return place
     if path is not None:
-        raise FileNotFoundError(f"checkpoint {path} not found; give a .safetensors file, or the folder of a run (runs/.../seed0)")
+        raise FileNotFoundError(_no_checkpoint(given))
     raise FileNotFoundError(f"no checkpoint yet: copy {CHECKPOINT} from the repository's folder weights to {places[-1].parent}, "
                             "or name another: a .safetensors file, or the folder of a run that you trained (runs/.../seed0)")
+
+
+def _no_checkpoint(given: Path) -> str:
+    if (given / "record.json").is_file():
+        return no_checkpoint(given)
+    if others := sorted(given.glob("*.safetensors")):
+        return f"{given} holds no {FILE_NAME} and no best.pt, but {', '.join(path.name for path in others[:8])}; name the file itself: {others[0]}"
+    found = f"folder {given} holds no {FILE_NAME} and no best.pt" if given.is_dir() else f"checkpoint {given} not found"
+    return f"{found}; give a .safetensors file, or the folder of a run (runs/.../seed0)"
 
 
 def load_checkpoint_model(path: str | Path | None = None) -> nn.Module:
@@ -84,7 +96,7 @@ def publish_run(run_dir: str | Path, target: str | Path, scores: Iterable[str | 
     run_dir, target = Path(run_dir), Path(target)
     if target.suffix != ".safetensors":
         raise ValueError(f"{target}: the checkpoint's file must end in .safetensors")
-    model, config = restore_model(load_checkpoint(run_dir / "best.pt"))
+    model, config = restore_model(load_best(run_dir))
     if not isinstance(model, EHANet):
         raise ValueError(f"{run_dir} holds {config.method}; only EHANet can be published")
     record = read_record(run_dir / "record.json")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from ehanet.checkpoints import load_best, restore_model
@@ -17,12 +19,14 @@ from ehanet.data import Dataset
 from ehanet.data.images import squash_image
 from ehanet.devices import choose_attention, compute_dtype, device_or_other, forward_pass, keep_memory, narrow_weights
 from ehanet.graphs import recorded
+from ehanet.metrics.inputs import to_numpy
 from ehanet.models.flips import FLIPS, mean_prediction
 from ehanet.models.folding import folded
 from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
 
+_PLAIN_MODES = ("RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # of PIL; others hold numbers of a palette, of inks, or one bit
 PIXELS = 2**19  # predicted at once on a CPU: eight images of 256 x 256, for which EHANet takes 0.6 GB in float32
 
 def predict(model: nn.Module, images, size: int | None = None, batch_size: int | None = None, flips: bool = False, precision: str = "float32"):
@@ -30,8 +34,9 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
 
     Args:
         model: any network of the suite; it is put in evaluation mode and stays on its device.
-        images: one array or tensor (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a list of them, or paths. uint8, uint16 from 0 to 65535, or
-            floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts from 0 to 255, 4095 or 65535, the first that holds its maximum.
+        images: one array or tensor (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a PIL image, the path of a file, or any number of them: a list,
+            ``Path("photos").glob("*.png")``. uint8, uint16 from 0 to 65535, or floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts
+            from 0 to 255, 4095 or 65535, the first that holds its maximum.
         size: side in pixels, at least 1, to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
         batch_size: images that are predicted at once; fewer need less memory. Default: 16 on a GPU; elsewhere 8 of 256 x 256, more of smaller ones and fewer of
@@ -46,7 +51,8 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
 
     Raises:
         TypeError: model is no network.
-        ValueError: values outside [0, 1], NaN, or another shape, the message says which image; a size or batch_size below 1; an unknown precision.
+        FileNotFoundError: no file of that name.
+        ValueError: values outside [0, 1], NaN, another shape, or a folder, the message says which image; a size or batch_size below 1; an unknown precision.
     """
     named = _enumerate(images)
     arrays = ((index, check_image(image, name)) for index, (name, image) in enumerate(named))
@@ -179,13 +185,16 @@ class _Network:
 
 def _enumerate(images) -> list[tuple[str, object]]:
     """Each image with the name that an error calls it by."""
-    if isinstance(images, (str, Path)):
-        return [(str(images), images)]
     if isinstance(images, (np.ndarray, Tensor)):
         images = images[None] if images.ndim <= 3 else images  # one image; check_image says what it must look like
-    if not isinstance(images, (Sequence, np.ndarray, Tensor)) or len(images) == 0:
-        raise ValueError("images: expected an array (H, W, 3) or (N, H, W, 3), a list of them, or paths; got "
-                         f"{'nothing' if isinstance(images, (Sequence, np.ndarray, Tensor)) else type(images).__name__}")
+    elif isinstance(images, (str, Path, Image.Image)):
+        images = [images]
+    elif isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, Set)):  # these hold no images, or in no order
+        images = list(images)
+    else:
+        raise ValueError(f"images: expected an array (H, W, 3) or (N, H, W, 3), a PIL image, a path, or a list of them; got {type(images).__name__}")
+    if len(images) == 0:
+        raise ValueError("images: expected at least one array (H, W, 3), PIL image or path; got nothing")
     return [(str(image) if isinstance(image, (str, Path)) else f"image {index}", image) for index, image in enumerate(images)]
 
 
@@ -201,15 +210,25 @@ def check_image(image, name: str = "image") -> np.ndarray:
     """Any accepted image, or the path of one -> (H, W, 3) uint8, uint16, or floating in [0, 1].
 
     Raises:
-        FileNotFoundError, ValueError: no file, not an image, another shape or type, NaN, values outside [0, 1]; one line with ``name``.
+        FileNotFoundError, ValueError: no file, a folder, not an image, another shape or type, NaN, values outside [0, 1]; one line with ``name``.
     """
     if isinstance(image, (str, Path)):
-        image = read_photo(image)
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+        path = Path(os.path.expanduser(image))
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; list its files, as in predict(model, sorted(Path({str(path)!r}).glob('*.png')))")
+        image = read_photo(path)
+    if isinstance(image, Image.Image) and image.mode not in _PLAIN_MODES:
+        try:
+            image = image.convert("RGB")
+        except ValueError as error:
+            raise ValueError(f"{name}: the colour space {image.mode} cannot be read; convert it to RGB") from error
+    array = to_numpy(image)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
-        raise ValueError(f"{name}: expected (H, W, 3), (H, W, 4), or grey (H, W) or (H, W, 1), got shape {array.shape}")
+        first = array.ndim > 2 and array.shape[-3] in (1, 3, 4) and array.size > 0
+        raise ValueError(f"{name}: expected (H, W, 3), (H, W, 4), or grey (H, W) or (H, W, 1), got shape {array.shape}"
+                         + "; channels come last here: .permute(1, 2, 0), of a batch .permute(0, 2, 3, 1) (numpy: transpose)" * first)
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     array = np.ascontiguousarray(array[:, :, :3])

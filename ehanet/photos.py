@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import glob
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from ehanet.data.images import decode_image, read_header
-from ehanet.data.importers import IMAGE_SUFFIXES, natural_key
+from ehanet.data.images import IMAGE_SUFFIXES, decode_image, read_header
+from ehanet.data.importers import natural_key
+from ehanet.data.layout import suffix_counts
 
+MASK_END, OVERLAY_END = "_mask.png", "_overlay.jpg"  # of the names of results
+# What looks like an image to its owner and is none to the reader: phones, hospitals, microscopes, cameras.
+_UNREAD = {".heic", ".heif", ".hif", ".jxl", ".dcm", ".dicom", ".nii", ".mha", ".mhd", ".nrrd", ".npy", ".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".vsi",
+           ".oib", ".psd", ".xcf", ".exr", ".hdr", ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
 # EXIF orientation -> how the stored array is turned upright.
 _UPRIGHT = {
     2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1),
@@ -47,37 +53,57 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
     """Files, folders and patterns -> images in the order given, natural order within a folder, each once.
 
     Args:
+        given: a leading ~ is the home folder; in a folder or pattern, a mask and its overlay of an earlier call are no images.
         outside: where the results go; what a folder or pattern finds there is passed over, as the results of an earlier call.
 
     Returns:
         (path, name) of each image, name being the path below the folder that was given, or the file's name; and one line for
-        each entry that led to no image.
+        each entry that led to no image, and for each folder that holds image files of kinds that are not read.
 
     Raises:
-        ValueError: all that a folder or pattern finds lies below ``outside``.
+        ValueError: an empty name; all that a folder or pattern finds lies below ``outside``, or a file that was named lies in it.
     """
     inside = outside and outside.resolve()
     found: dict[Path, Path] = {}
     problems = []
-    for entry in map(str, given):
+    for entry in map(os.path.expanduser, map(str, given)):
+        if not entry:
+            raise ValueError("one of the image names is empty; name a file or folder, or . for the current folder")
         searched = Path(entry).is_dir() or glob.has_magic(entry) and not Path(entry).is_file()
+        unread = []
         if Path(entry).is_dir():
-            known = {path: path.relative_to(entry) for path in _below(Path(entry))}
+            below = _below(Path(entry))
+            known = {path: path.relative_to(entry) for path in below if path.suffix.lower() in IMAGE_SUFFIXES}
+            unread = [path for path in below if path.suffix.lower() in _UNREAD or path.name.lower().endswith(".nii.gz")]
         elif not searched:
             known = {Path(entry): Path(Path(entry).name)}
         else:
             known = {Path(path): Path(Path(path).name) for path in sorted(glob.glob(entry, recursive=True), key=natural_key) if Path(path).is_file()}
-        if inside and known and searched:
-            known = {path: name for path, name in known.items() if not path.resolve().is_relative_to(inside)}
+        if inside and known:
+            held = [path for path in known if (path.resolve().is_relative_to(inside) if searched else path.resolve().parent == inside)]
+            known = {path: name for path, name in known.items() if path not in held}
             if not known:
                 raise ValueError(f"{outside} holds the images; write the masks to another folder with --out")
-        for path, name in known.items():
+        images = {path: name for path, name in known.items() if not (searched and _is_result(path))}
+        for path, name in images.items():
             found.setdefault(path, name)
-        if not known:
+        if unread:
+            problems.append(f"{entry}: passed over {suffix_counts(unread, shown=8)} (not read; export as JPEG or PNG)")
+        elif known and not images:
+            problems.append(f"{entry}: holds only results of an earlier call (*{MASK_END} with *{OVERLAY_END})")
+        elif not images:
             problems.append(f"{entry}: no image found ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})")
     return list(found.items()), problems
 
 
+def _is_result(path: Path) -> bool:
+    """A mask with its overlay beside it, or the overlay: what an earlier call has written."""
+    for end, other in ((MASK_END, OVERLAY_END), (OVERLAY_END, MASK_END)):
+        if path.name.endswith(end):
+            return path.with_name(path.name.removesuffix(end) + other).is_file()
+    return False
+
+
 def _below(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted((path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)), key=lambda path: natural_key(str(path)))
+    files = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file())
+    return sorted(files, key=lambda path: natural_key(str(path)))

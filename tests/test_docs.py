@@ -3,14 +3,20 @@
 import inspect
 import re
 from importlib import import_module
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from workflow.docs import PUBLIC, public_names, write_docs
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):\n((?:    .*\n?|\n)+)", re.MULTILINE)
 SHAPE = re.compile(r"\([0-9A-Za-z_]+,( ?[0-9A-Za-z_]+,?)*\)")  # (B, 1, H, W), (N, 256), (C,)
 ARRAYS = re.compile(r"\b(Tensor|ndarray)\b")
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "weights/ehanet-universal.md")
+EXAMPLES = [(page, place, code) for page in PAGES for place, code in enumerate(re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL))]
 NAMES = [(module, name) for module in PUBLIC for name in public_names(import_module(module))]
 
 
@@ -58,3 +64,19 @@ def test_the_pages_show_every_public_name_and_load_nothing(tmp_path):
         assert not re.search(r'(src|href)="(https?:)?//(?!pdoc\.dev)', page)
     assert "<strong>encoder:</strong>" in pages["ehanet"] and "&lt;e, grad&gt;" in pages["ehanet.losses"] and 'href="../ehanet.html"' in pages["ehanet.losses"]
     assert "hub_mixin" not in re.sub(r"<pre>.*?</pre>", "", pages["ehanet"], flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page, place, code", EXAMPLES, ids=[f"{page}-{place}" for page, place, _ in EXAMPLES])
+def test_an_example_runs_as_printed(page, place, code, tmp_path, monkeypatch):
+    """In a folder that holds what the examples speak of: photographs, and the weights where they are in the clone and beside their card."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").symlink_to(ROOT / "weights")
+    (tmp_path / "ehanet-universal.safetensors").symlink_to(ROOT / "weights/ehanet-universal.safetensors")
+    for name in ("photo.png", "photo1.png", "photo2.jpg"):
+        Image.fromarray(np.full((40, 50, 3), 128, np.uint8)).save(tmp_path / name)
+    exec(compile(code, f"{page}, example {place}", "exec"), {})
+
+
+def test_the_pages_have_the_examples_that_are_run():
+    assert [page for page, _, _ in EXAMPLES] == ["README.md", "README.md", "weights/ehanet-universal.md"]
+    assert sum(len(re.findall("^ *```(python|py)", (ROOT / page).read_text(), re.MULTILINE)) for page in PAGES) == len(EXAMPLES)

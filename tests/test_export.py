@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ehanet import EHANet
+from ehanet import EHANet, __version__
 from ehanet.__main__ import main
 from ehanet.export import compare_onnx, export_onnx
 from ehanet.models.output import SegmentationOutput
@@ -54,6 +54,31 @@ def test_no_size_and_a_size_too_small_are_one_line(tmp_path, monkeypatch, capsys
     monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: model)
     assert main(["export", str(tmp_path / "m.onnx")]) == 1 and "give --size PIXELS" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "m.onnx"), "--size", "31"]) == 1 and "at least 32 pixels, got 31" in capsys.readouterr().err
+    model.input_size = 64
+    assert main(["export", str(tmp_path / "m.onnx"), "--size", "0"]) == 1 and "at least 32 pixels, got 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_impossible_target_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: pytest.fail("the work was begun"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.onnx").mkdir()
+    for name, said in (("file/m.onnx", "file/m.onnx cannot be written (Not a directory); name a file in a folder that you can write to"),
+                       ("folder.onnx", "folder.onnx is a folder; name a file")):
+        assert main(["export", str(tmp_path / name)]) == 1 and capsys.readouterr().err == f"error: {tmp_path}/{said}\n"
+
+
+def test_the_target_ends_in_onnx_and_may_lie_at_home(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: Small())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["export", "~/x.pt"]) == 1 and "x.pt does not end in .onnx, and ONNX is what is written; name a file such as x.onnx" in capsys.readouterr().err
+    assert main(["export", "~/new/x.onnx"]) == 0 and [path.name for path in (tmp_path / "new").iterdir()] == ["x.onnx"]
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["--version"])
+    assert raised.value.code == 0 and capsys.readouterr().out == f"ehanet {__version__}\n"
 
 
 @pytest.mark.slow

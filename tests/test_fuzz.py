@@ -18,8 +18,9 @@ from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 from ehanet.data.archives import open_source
 from ehanet.data.cache import content_sha256, read_entry
-from ehanet.data.images import decode_image, decode_mask, decode_own_mask
+from ehanet.data.images import decode_image, decode_mask
 from ehanet.data.importers import natural_key
+from ehanet.data.own_images import decode_own_mask
 from ehanet.photos import read_photo
 from ehanet.profiles import KEYS, load_profile
 

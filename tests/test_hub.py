@@ -1,6 +1,7 @@
 """One file holds a network whole, says what it is, and is refused in one line where it is damaged or foreign."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from ehanet.config import RunConfig
 from ehanet.hub import CHECKPOINT, find_checkpoint, load_checkpoint_model, publish_run
 from ehanet.metrics.scores import read_scores
 from ehanet.models.pretrained import KEY, save_weights
+from ehanet.record_schema import record_id
 from ehanet.records import read_record
+from ehanet.runs import load_run
 from ehanet.scoring import failures, score_rows
 
 KERAS = "mobilenetv1_100.keras"
@@ -146,6 +149,40 @@ def test_checkpoints_are_found_in_their_order(written, tmp_path, monkeypatch, fr
         find_checkpoint("none.safetensors")
 
 
+def test_a_home_folder_is_written_with_a_tilde(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(written.read_bytes())
+    assert find_checkpoint("~/model.safetensors") == find_checkpoint("~") == tmp_path / "model.safetensors"
+    assert EHANet.from_pretrained("~/model.safetensors").input_size == 64
+
+
+def test_a_folder_without_a_checkpoint_says_what_it_holds(written, tmp_path):
+    with pytest.raises(FileNotFoundError, match="^folder .* holds no model.safetensors and no best.pt; give a .safetensors file"):
+        find_checkpoint(tmp_path)
+    (tmp_path / "mine.safetensors").write_bytes(written.read_bytes())
+    with pytest.raises(FileNotFoundError, match="holds no model.safetensors and no best.pt, but mine.safetensors; name the file itself: .*/mine.safetensors$"):
+        find_checkpoint(tmp_path)
+
+
+def test_a_record_alone_says_how_to_train_it_again(tmp_path):
+    """As after a clone: the reports hold the records of runs whose checkpoints are not in git."""
+    made = make_reports(tmp_path / "made", make_dataset("kvasir-seg"), {"ehanet": 0.2})
+    shutil.copytree(made, tmp_path / "reports/laptop")
+    folder = tmp_path / "reports/laptop/runs/kvasir-seg/ehanet/seed0"
+    said = "best.pt not found in .*, which holds a record but no checkpoint; make repeat RUN=laptop/kvasir-seg/ehanet/seed0 trains it again$"
+    with pytest.raises(FileNotFoundError, match=said):
+        find_checkpoint(folder)
+    for run in (folder, "laptop/kvasir-seg/ehanet/seed0", read_record(folder / "record.json")["id"]):
+        with pytest.raises(FileNotFoundError, match=said):
+            load_run(run, runs=tmp_path / "runs", reports=tmp_path / "reports")
+    own = shutil.copytree(folder, tmp_path / "runs/laptop/kvasir-seg/ehanet/seed0")
+    with pytest.raises(FileNotFoundError, match=said.replace("in .*,", f"in {own},")):
+        load_run("laptop/kvasir-seg/ehanet/seed0", runs=tmp_path / "runs", reports=tmp_path / "reports")
+    other = shutil.copytree(folder, tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="holds a record but no checkpoint; train it again$"):
+        find_checkpoint(other)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run of EHANet without a training, and the scores of its test split."""
@@ -195,6 +232,16 @@ def test_the_card_tells_objects_from_empty_images(tmp_path):
     assert failures({"name": "lgg"}, frame) == [
         "LGG: Dice below 0.5 on 1 of 2 test images that hold an object; the worst are a (0.20), b (0.60).",
         "LGG: nothing found on 1 of 2 test images that hold an object.", "LGG: something found on 1 of 2 test images that hold none."]
+
+
+def test_weights_of_another_training_are_not_published(finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    record = read_record(run / "record.json")
+    record["checkpoint_sha256"] = "0" * 64
+    (run / "record.json").write_text(json.dumps(record | {"id": record_id(record)}))
+    with pytest.raises(ValueError, match="best.pt is not the one of .*record.json"):
+        publish_run(run, tmp_path / "x.safetensors", [finished[1]])
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_scores_of_another_run_are_refused(finished, tmp_path):

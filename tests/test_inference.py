@@ -136,12 +136,41 @@ def test_grey_is_one_image_with_or_without_its_channel(model):
     (np.zeros((0, 32, 3), np.uint8), ValueError, r"image 0: expected .* got shape \(0, 32, 3\)"),
     ([], ValueError, "got nothing"),
     (7, ValueError, "got int"),
+    ({"a.png"}, ValueError, "a list of them; got set"),
+    ({"a.png": RGB}, ValueError, "a list of them; got dict"),
+    (torch.zeros(1, 3, 32, 40), ValueError, r"image 0: .* got shape \(3, 32, 40\); channels come last here: .permute\(1, 2, 0\), of a batch .permute\(0, 2, 3, 1\)"),
+    ([torch.zeros(1, 3, 32, 40)], ValueError, r"image 0: .* got shape \(1, 3, 32, 40\); channels come last here"),
+    (Image.new("La", (40, 32)), ValueError, "image 0: the colour space La cannot be read; convert it to RGB"),
     ("none.png", FileNotFoundError, "image none.png not found"),
 ])
 def test_refusals_are_one_line_and_name_the_image(model, images, error, message):
     with pytest.raises(error, match=message) as raised:
         predict(model, images)
     assert "\n" not in str(raised.value)
+
+
+def test_a_folder_is_one_line_that_says_to_list_its_files(model, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for images in (str(tmp_path / "photos"), [RGB, tmp_path / "photos"]):
+        with pytest.raises(ValueError, match=r"photos is a folder; list its files, as in predict\(model, sorted\(Path\('.*photos'\).glob\('\*.png'\)\)\)$"):
+            predict(model, images)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_a_pil_image_is_an_image_whatever_its_mode(model, mode):
+    image = Image.fromarray(np.repeat(np.repeat(np.array([[0, 255], [255, 0]], np.uint8), 20, 0), 25, 1)).convert("RGB").convert(mode)
+    expected = np.asarray(image.convert("RGB")).mean(axis=2)[None] / 255
+    assert np.allclose(predict(model, image), expected, atol=1e-3) and np.array_equal(predict(model, image), predict(model, [image]))
+
+
+def test_any_iterable_of_images_is_a_list(model, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((36, 34, 3), 128, np.uint8)).save(tmp_path / name)
+    expected = predict(model, sorted(tmp_path.iterdir()))
+    for images in (tmp_path.glob("*.png"), (path for path in sorted(tmp_path.iterdir())), {"x": tmp_path / "a.png", "y": tmp_path / "b.png"}.values()):
+        assert np.array_equal(predict(model, images), expected)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert np.array_equal(predict(model, "~/a.png"), expected[:1])
 
 
 @pytest.mark.parametrize("options", [{"size": -5}, {"size": 0}, {"size": 64.0}, {"batch_size": 0}, {"batch_size": -1}, {"batch_size": True}])
@@ -209,5 +238,7 @@ def test_a_network_in_another_type_and_tensors_as_images():
     images = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
     plain = predict(model, images)
     assert np.array_equal(predict(model, torch.from_numpy(images)), plain)
+    narrow = torch.from_numpy(images[:1]).div(255).bfloat16()
+    assert np.array_equal(predict(model, narrow), predict(model, narrow.float()))
     found = predict(model.double(), images)
     assert found.dtype == np.float32 and np.allclose(found, plain, atol=1e-4)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ehanet.models import EHANet, build_model, list_models
+from ehanet.models import EHANet, build_loss, build_model, list_models
 from ehanet.models.encoders import build_encoder, zero_init
 from ehanet.models.registry import register
 
@@ -211,6 +211,54 @@ def test_registry_errors_name_the_known_ones():
         build_model("ehanet", ifm=False)
     with pytest.raises(ValueError, match="already registered"):
         register("ehanet")(lambda pretrained=False: nn.Identity())
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"efa": "flase"}, "option efa: expected true or false, got 'flase'"), ({"iem": 0}, "option iem: expected true or false, got 0"),
+    ({"ahfa": None}, "option ahfa: expected true or false, got None"), ({"variant": 3}, "option variant: expected text, got 3"),
+    ({"encoder_weights": True}, r"option encoder_weights: expected text or a path or nothing \(null\), got True"), ({"pretrained": "no"}, "option pretrained: expected true or false, got 'no'"),
+])
+def test_an_option_of_another_type_builds_no_other_network(options, message):
+    with pytest.raises(ValueError, match=f"^model 'ehanet': {message}$"):
+        build_model("ehanet", **options)
+
+
+def test_options_of_a_loss_are_checked_too():
+    for options, message in (({"per_image": "yes"}, "per_image: expected true or false, got 'yes'"), ({"smooth": "1e-2"}, r"smooth: expected a number or nothing \(null\), got '1e-2'")):
+        with pytest.raises(ValueError, match=f"^the loss of 'ehanet': option {message}$"):
+            build_loss("ehanet", **options)
+    assert build_loss("ehanet", smooth=None, per_image=True).per_image and build_loss("ehanet", smooth=0.01).smooth == 0.01
+
+
+def test_options_of_a_users_own_go_by_annotation_or_default_and_unknown_ones_are_passed_on(monkeypatch):
+    monkeypatch.setattr("ehanet.models.registry._METHODS", {})
+
+    @register("own")
+    def own(width=4, rate: float = 0.5, depth: int | None = None, norm=None, kernels: tuple = (1, 3), late: "NotImported" = 1):  # noqa: F821
+        return nn.Conv2d(3, width, 1)
+
+    @register("plain")
+    def plain(width=4, depth: int | None = None, kernels: tuple = (1, 3)):
+        return nn.Conv2d(3, width, 1)
+
+    build_model("own", rate=1, depth=3, norm=[1], kernels=[1], late="x")
+    build_model("plain", depth=torch.tensor([5]).numpy()[0], kernels=3)
+    for options, message in (({"width": 4.5}, "width: expected a whole number, got 4.5"), ({"width": True}, "width: expected a whole number, got True"),
+                             ({"depth": "3"}, r"depth: expected a whole number or nothing \(null\), got '3'")):
+        with pytest.raises(ValueError, match=f"^model 'plain': option {message}$"):
+            build_model("plain", **options)
+
+
+def test_one_image_in_training_mode_is_one_line_where_batch_norm_cannot_learn():
+    network, one = EHANet("mobilenetv1_100.keras"), torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"^one image in training mode: batch norm cannot learn from it; call .eval\(\) to predict, or give at least two$"):
+        network(one)
+    assert network(torch.rand(2, 3, 64, 64)).logits.shape == (2, 1, 64, 64)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()  # frozen norms learn nothing, and take one image
+    assert network.training and network(one).logits.shape == (1, 1, 64, 64)
+    assert EHANet("mobilenetv1_100.keras", ahfa=False)(one).logits.shape == (1, 1, 64, 64)
 
 
 def test_save_and_load_give_the_same_output(model, tmp_path):

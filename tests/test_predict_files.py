@@ -157,6 +157,8 @@ def test_a_folder_gets_a_mask_and_an_overlay_for_each_image(folder, tmp_path, ca
     for given, out in (([folder], folder), ([folder], folder.parent), ([folder / "inner"], folder), ([f"{folder}/*.png"], folder)):
         with pytest.raises(ValueError, match=f"^{out} holds the images; write the masks to another folder"):
             predict_files(Bright(32), given, out)
+    with pytest.raises(ValueError, match=f"^{folder} holds the images; write the masks"):  # as a shell writes a pattern out: masks of one's own would be lost
+        predict_files(Bright(32), [str(folder / "one.png"), str(folder / "two.png")], folder)
     pattern = [f"{folder}/**/*.png"]
     assert predict_files(Bright(32), pattern, folder / "by-pattern")[0] == predict_files(Bright(32), pattern, folder / "by-pattern")[0]
 
@@ -166,6 +168,45 @@ def test_files_patterns_and_mistakes_are_told_apart(folder, monkeypatch):
     images, problems = find_images(["two.png", "one.*", "two.png", "nothing*.png", "missing.png"])
     assert [str(path) for path, _ in images] == ["two.png", "one.jpg", "one.png", "missing.png"]
     assert len(problems) == 1 and problems[0].startswith("nothing*.png: no image found")
+    with pytest.raises(ValueError, match="^one of the image names is empty; name a file or folder, or . for the current folder$"):
+        find_images(["two.png", ""])
+
+
+def test_all_that_is_read_is_found_by_name_and_the_rest_is_counted(tmp_path):
+    for suffix in (".gif", ".avif", ".jp2", ".jfif", ".jpe", ".JPG", ".tiff", ".pbm"):
+        image = Image.fromarray(UPRIGHT).convert("1") if suffix == ".pbm" else Image.fromarray(UPRIGHT)
+        image.save(tmp_path / f"a{suffix}")
+    images, problems = find_images([tmp_path])
+    assert len(images) == 8 and not problems and all(read_photo(path).shape == UPRIGHT.shape for path, _ in images)
+    for name in ("b.heic", "c.HEIC", "d.dcm", "f.nii.gz", "g.tar.gz", "notes.txt", ".e.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    images, problems = find_images([tmp_path])
+    assert len(images) == 8 and problems == [f"{tmp_path}: passed over 2 .heic, 1 .dcm, 1 .gz (not read; export as JPEG or PNG)"]
+
+
+def test_results_of_an_earlier_call_are_no_images(folder, tmp_path):
+    before = find_images([folder])[0]
+    predict_files(Bright(32), [folder / "two.png"], out := tmp_path / "out")
+    for path in out.iterdir():
+        path.rename(folder / path.name)
+    Image.fromarray(UPRIGHT).save(folder / "alone_mask.png")  # no overlay beside it: somebody's image
+    for given in ([folder], [f"{folder}/**/*.*g"]):
+        names = [path.name for path, _ in find_images(given)[0]]
+        assert len(names) == len(before) + 1 and "alone_mask.png" in names and "two_mask.png" not in names and "two_overlay.jpg" not in names
+    (tmp_path / "results").mkdir()
+    for name in ("two_mask.png", "two_overlay.jpg"):
+        (folder / name).rename(tmp_path / "results" / name)
+    assert find_images([tmp_path / "results"]) == ([], [f"{tmp_path / 'results'}: holds only results of an earlier call (*_mask.png with *_overlay.jpg)"])
+    assert len(find_images([tmp_path / "results" / "two_mask.png"])[0]) == 1, "one that is named is meant"
+
+
+def test_a_leading_tilde_is_the_home_folder_and_a_file_is_no_place_for_results(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    assert predict_files(Bright(32), ["~/in/two.png", "~/in/inner", "~/in/on*.png"], "~/masks")[0] == 3
+    assert (folder.parent / "masks" / "two_mask.png").is_file() and not (tmp_path / "~").exists()
+    with pytest.raises(ValueError, match=f"^{folder / 'notes.txt'} is a file; name a folder for the results$"):
+        predict_files(Bright(32), [folder], folder / "notes.txt")
 
 
 def test_the_overlay_draws_a_white_border_round_a_tinted_object():

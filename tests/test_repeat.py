@@ -185,7 +185,7 @@ def test_other_images_another_split_and_other_weights_are_refused_before_any_tra
     finally:
         weights.write_bytes(kept)
     said = capsys.readouterr().err
-    assert f"the recorded run had another file of this name (SHA-256 {record['encoder_weights_sha256'][:12]}," in said and said.count("\n") == 1
+    assert f"small/discs/ehanet/seed0 had another file of this name (SHA-256 {record['encoder_weights_sha256'][:12]}," in said and said.count("\n") == 1
 
 
 def test_a_run_is_found_by_name_folder_and_id_and_a_wrong_one_named(clone, capsys):

@@ -11,13 +11,14 @@ from reporting_inputs import make_dataset, make_reports
 from ehanet import EHANet, predict
 from ehanet.__main__ import main
 from ehanet.data import load_dataset
+from ehanet.data.splits import content_and_split
 from ehanet.files import file_sha256
 from ehanet.metrics import score_masks
 from ehanet.metrics.scores import read_scores
 from ehanet.models.pretrained import save_weights
 from ehanet.records import read_beside
 from ehanet.robustness import write_phantom_folder
-from ehanet.scoring import failures, learned_from, score_dataset, write_scores
+from ehanet.scoring import describe_scores, failures, learned_from, score_dataset, write_scores
 
 SIZE = 64
 
@@ -40,7 +41,7 @@ def checkpoint(tmp_path_factory):
     data = load_dataset("phantom-nuclei", size=SIZE)
     with torch.no_grad():  # some pixels above one half, some below
         model.head[6].bias -= model(torch.from_numpy(data.images[:1].copy()).permute(0, 3, 1, 2) / 255).logits.median()
-    model.about = {"data": [{"name": "phantom-nuclei", "content": data.manifest["content"][:16]}, {"name": "old"}]}
+    model.about = {"data": [{"name": "phantom-nuclei", "content": data.manifest["content"][:16], "split": data.manifest["split"]["sha256"][:16]}, {"name": "old"}]}
     path = tmp_path_factory.mktemp("weights") / "one.safetensors"
     save_weights(model, path)
     return path
@@ -76,10 +77,25 @@ def test_a_data_set_by_its_test_split_unless_told_and_with_a_note_where_the_chec
 
 
 def test_a_run_says_what_it_learned_from_and_an_unknown_one_nothing(checkpoint, tmp_path):
-    assert learned_from(checkpoint) == [load_dataset("phantom-nuclei", size=SIZE).manifest["content"][:16]]
+    manifest = load_dataset("phantom-nuclei", size=SIZE).manifest
+    assert learned_from(checkpoint) == [("phantom-nuclei", manifest["content"][:16], manifest["split"]["sha256"][:16])]
     run = make_reports(tmp_path, make_dataset(), {"ehanet": 0.2}) / "runs/phantom-polyp/ehanet/seed0"
-    assert learned_from(run / "best.pt") == ["c" * 16]
+    assert learned_from(run / "best.pt") == [("phantom-polyp", "c" * 16, "5" * 16)]
     assert learned_from(tmp_path / "best.pt") == []
+
+
+def test_the_test_split_is_no_test_for_a_checkpoint_that_knows_the_images_in_another_split(checkpoint, tmp_path):
+    data = load_dataset("phantom-nuclei", size=SIZE)
+    frame = score_masks(data.masks[:4].astype(float), data.masks[:4], ids=data.ids[:4])
+    model = EHANet.from_pretrained(checkpoint)
+    content, split = (value[:16] for value in content_and_split(data.manifest))
+    for name, seen, own, told in (("phantom-nuclei", content, "0" * 16, True), ("phantom-nuclei", content, split, False), ("kvasir-seg", "0" * 16, "0" * 16, False)):
+        model.about = {"data": [{"name": name, "content": seen, "split": own}]}
+        save_weights(model, tmp_path / "net.safetensors")
+        said = describe_scores(frame, data, tmp_path / "net.safetensors", "test")
+        assert ("note: the checkpoint learned from this data set in another split, so some of these test images" in said) is told
+    official = replace(data, name="kvasir-seg", manifest={**data.manifest, "name": "kvasir-seg", "content": "1" * 64})  # the same data set in other bytes
+    assert "in another split" in describe_scores(frame, official, tmp_path / "net.safetensors", "test")
 
 
 def test_one_image_is_scored_without_an_interval(checkpoint, folder, tmp_path, capsys):
@@ -101,14 +117,28 @@ def test_flips_are_those_of_predict(checkpoint):
 
 @pytest.mark.parametrize("arguments, said", [
     (["nowhere"], "nowhere"), (["phantom-nuclei", "--checkpoint", "none.safetensors"], "checkpoint none.safetensors not found"),
-    (["kvasir-seg", "--source", "empty"], "kvasir-seg.zip"),
+    (["kvasir-seg", "--source", "empty"], "kvasir-seg.zip"), (["Kvasir-SEG", "--source", "empty"], "or give --source the folder that holds it"),
+    (["dsb 2018", "--source", "empty"], "dsb2018: no stage1_train.zip"), (["phantom-nuclei", "--out", "empty/a.csv/b.csv"], "empty/a.csv/b.csv cannot be written (Not a directory)"),
+    (["phantom-nuclei", "--out", "empty/c.csv"], "empty/c.csv is a folder; name a file"),
 ])
 def test_bad_input_is_one_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/c.csv").mkdir(parents=True)
+    (tmp_path / "empty/a.csv").write_text("")
+    monkeypatch.setattr("ehanet.scoring.score_dataset", lambda *_, **__: pytest.fail("the work was begun"))
     assert main(["score", *(["--checkpoint", str(checkpoint)] if "--checkpoint" not in arguments else []), *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error
+
+
+def test_a_data_set_goes_by_the_title_in_the_tables_unless_a_folder_has_that_name(checkpoint, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ["--checkpoint", str(checkpoint), "--split", "val"]
+    assert main(["score", "Phantom nuclei", *arguments, "--out", "~/out/scores.csv"]) == 0 and (tmp_path / "out/scores.csv").is_file()
+    assert "on the val split of Phantom nuclei" in capsys.readouterr().out and not (tmp_path / "~").exists()
+    (tmp_path / "LGG").symlink_to(folder)
+    assert main(["score", "LGG", "--checkpoint", str(checkpoint)]) == 0 and "on all 12 images of LGG" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_csv_is_refused_before_the_work(checkpoint, capsys):

@@ -110,7 +110,7 @@ def _build(folder: Path, ids: list[str], groups: list[str], rows: Iterable[Row],
 
 def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iterable[Row], size: int, facts: dict) -> dict:
     """Stream rows into two .npy files (a plain write meets a full disk with an error, a memory map with a crash)."""
-    sizes, ranges, empty, vanished = Counter(), Counter(), 0, 0
+    sizes, ranges, empty, vanished, covered = Counter(), Counter(), 0, 0, 0.0
     with (temporary / "images.npy").open("wb") as images, (temporary / "masks.npy").open("wb") as masks:
         for file, shape in ((images, (len(ids), size, size, 3)), (masks, (len(ids), size, size))):
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -121,6 +121,7 @@ def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iter
             sizes[f"{row.width}x{row.height}"] += 1
             ranges.update([row.wide_range] if row.wide_range else [])
             empty += not row.mask.any()
+            covered += float(row.mask.mean()) / len(ids)
             vanished += not row.mask.any() and not row.empty
     if empty == len(ids):
         raise ValueError(f"{facts['name']}: all {empty} masks are empty at {size} x {size} pixels; check that they are the right files")
@@ -129,8 +130,10 @@ def _write_arrays(temporary: Path, ids: list[str], groups: list[str], rows: Iter
         warnings.append(f"{vanished} masks with foreground are empty at {size} x {size} pixels")
     if len(ranges) > 1:
         told = ", ".join(f"0 to {top:g}: {count}" for top, count in sorted(ranges.items()))
-        warnings.append(f"grey images of more than 8 bits scaled from different ranges, each by its own maximum ({told}), so that their brightness does not compare; export all alike")
+        warnings.append(f"images of more than 8 bits scaled from different ranges, each by its own maximum ({told}), so that their brightness does not compare; export all alike")
     arrays = [np.load(temporary / name, mmap_mode="r") for name in ("images.npy", "masks.npy")]
+    if covered > 0.5:
+        warnings.append(f"masks cover {100 * covered:.0f} % of the images; if they are inverted, export them with the object white on black")
     return {
         **facts,
         "size": size,

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ehanet.data.archives import open_source
+from ehanet.data.archives import open_source, printable
 from ehanet.data.cache import entry_folder, read_entry, write_entry
 from ehanet.data.catalogue import CATALOGUE, UNIONS
-from ehanet.data.importers import IMPORTERS, OWN, Importer, Row, decode_sample, find_samples, natural_key, passed_over
+from ehanet.data.importers import IMPORTERS, OWN, Importer, Row, Sample, decode_sample, find_samples, natural_key
 from ehanet.data.joint import join
+from ehanet.data.layout import passed_over
+from ehanet.data.own_images import Turned, is_turned
 from ehanet.data.sources import describe, locate, own_name, own_path, split_folder
 from ehanet.data.splits import resolve_split
 from ehanet.fingerprint import modules_sha256
@@ -54,12 +56,12 @@ def load_dataset(
         name: a name of ``list_datasets()``, or the path of a folder or archive with images/ and masks/.
         root: folder of the archives or unpacked folders (never written); None: what ``make data`` has downloaded.
         size: side of the squashed images in pixels, at least 16.
-        split: "rule", a CSV with the columns name,split, or None: ``<name>.split.csv`` in root, else the rule; "none": all are test images, for scoring alone.
+        split: "rule", a CSV with the columns name,split, or None: ``<name>.split.csv`` in root, else the folders train, val and test of a data set of one's own, else the rule; "none": all are test images, for scoring alone.
         seed: of the split by rule.
 
     Raises:
         FileNotFoundError: a missing archive, folder or split file.
-        ValueError: an unknown name, a damaged archive, samples that do not fit together, an unusable split.
+        ValueError: an unknown name, a folder named like a known data set, a damaged archive, samples that do not fit together, an unusable split.
         OSError: the cache cannot be written.
     """
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 16 <= size <= 4096:
@@ -90,11 +92,14 @@ def load_dataset(
     else:
         path = _own_path(label, root)
         label = own_name(path)
+        if label in list_datasets():
+            own = f"with --source (SOURCE=, root=) {path.parent}" if label in CATALOGUE else "without a folder"
+            raise ValueError(f"{path} is named like the known data set {label}; for that one write {label} {own}, else rename it")
         facts = {"name": label, "modality": "own images", "licence": "the owner's", "citation": None, "spacing_mm": None}
         images, masks, manifest = _imported(label, [path], OWN, size, facts, [None], None)
         folders = [folder for folder in (root, path, path.parent) if folder is not None]
-    ids, groups = manifest.pop("ids"), manifest.pop("groups")
-    splits, account, warnings = resolve_split(label, ids, groups, split, folders, seed)
+    ids, groups, places = manifest.pop("ids"), manifest.pop("groups"), manifest.pop("places", None)
+    splits, account, warnings = resolve_split(label, ids, groups, split, folders, seed, places)
     manifest = {**manifest, "split": account, "warnings": manifest["warnings"] + warnings}
     return Dataset(label, images, masks, ids, groups, splits, manifest)
 
@@ -129,9 +134,22 @@ def _imported(name: str, paths: list[Path], importer: Importer, size: int, facts
         samples = find_samples(name, importer, opened)
         warnings = _compared(sources, len(samples), official_count) + (passed_over(opened) if importer is OWN else [])
         ids, groups = [sample.id for sample in samples], [sample.group for sample in samples]
+        places = {"places": [sample.place for sample in samples]} if importer is OWN else {}
         with closing(_decoded(name, samples, importer, size)) as rows:
-            write_entry(folder, ids, groups, rows, size, {**facts, "sources": sources, "warnings": warnings})
+            try:
+                write_entry(folder, ids, groups, rows, size, {**facts, **places, "sources": sources, "warnings": warnings})
+            except Turned as error:
+                raise ValueError(f"{error}{_upright(samples)}") from error
     return _written(folder)
+
+
+def _upright(samples: list[Sample]) -> str:
+    """How many files are stored turned, and commands that make them upright."""
+    files = [file for sample in samples for file in (sample.image, *sample.masks)]
+    turned = [file for file in files if is_turned(file.read())]
+    pattern = f"{printable(turned[0].member.pure.parent)}/*{turned[0].member.pure.suffix}"
+    return (f" ({len(turned)} of {len(files)} files are; in a copy, 'mogrify -auto-orient {pattern}' turns the pixels where the masks fit what a viewer shows, "
+            f"'exiftool -Orientation= {pattern}' drops the mark where they fit what is stored)")
 
 
 def _written(folder: Path):

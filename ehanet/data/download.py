@@ -12,6 +12,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,6 +110,8 @@ def _fetch(url: str, target: Path) -> Path:
         with response:
             _check_space(target.parent, None if total is None else total - have)
             _copy(response, file, have, total, target.name)
+    if total is None and target.suffix == ".zip" and not zipfile.is_zipfile(part):  # whether all came, only the archive itself can say
+        raise ConnectionError("what arrived is no whole zip archive")
     return part
 
 

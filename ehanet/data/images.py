@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,13 @@ LARGE = 32_000_000  # pixels
 _LARGE_LOCK = threading.RLock()
 # Pillow knows more; one of them, EPS, is a program, for Ghostscript to run.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-JPEG_SUFFIXES = (".jpg", ".jpeg")
+# Names by which a folder's images are known: those of the formats above.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".pbm", ".gif", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".jpe", ".jfif")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12; mif1 is AVIF's too, which Pillow reads
+# Pillow keeps the upper byte of a 16-bit colour. Raw modes that turn the bytes round give the lower one; ARGB puts that of a grey with alpha into the red.
+_TURNED = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA", "RGBX")
+           for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))} | {"LA;16B": "ARGB"}
+_BITS, _PLANES = 258, 284  # TIFF tags BitsPerSample and PlanarConfiguration
 
 
 def pixel_limit() -> int:
@@ -39,12 +45,18 @@ def large_alone(data: bytes, name: str) -> AbstractContextManager:
     Raises:
         ValueError: as :func:`decode_image`.
     """
-    width, height = _open(data, name, load=False).size
+    width, height = open_image(data, name, load=False).size
     return _LARGE_LOCK if width * height > LARGE else nullcontext()
 
 
-def _open(data: bytes, name: str, load: bool = True) -> Image.Image:
-    """Decode ``data``, fully or its header; anything unreadable is a ValueError that names the file."""
+def open_image(data: bytes, name: str, load: bool = True, lower: bool = False) -> Image.Image:
+    """Decode ``data``, fully or its header; ``lower``: the lower bytes of 16-bit colours, of which Pillow gives the upper ones.
+
+    Raises:
+        ValueError: unreadable, empty or over the pixel limit, in one line that names the file.
+    """
+    if not data:
+        raise ValueError(f"{name}: is empty (0 bytes); fetch or export the file again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -53,11 +65,17 @@ def _open(data: bytes, name: str, load: bool = True) -> Image.Image:
                 f"{name}: {width} x {height} pixels exceed the limit of {pixel_limit()}; "
                 "set EHANET_MAX_PIXELS higher if the file is genuine"
             )
+        if lower:
+            image.tile = [tile._replace(args=_TURNED[tile.args] if isinstance(tile.args, str) else (_TURNED[tile.args[0]], *tile.args[1:])) for tile in image.tile]
         if load:
             image.load()
     except (_TooLarge, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's readers raise anything
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+            raise ValueError(f"{name}: HEIC is not read; export it as JPEG") from error
+        if data[128:132] == b"DICM":
+            raise ValueError(f"{name}: DICOM is not read; export it as PNG") from error
         reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{name}: not a readable image ({reason}); fetch or export the file again") from error
     return image
@@ -91,14 +109,12 @@ def read_header(data: bytes, name: str) -> Header:
     return header
 
 
-def _check_own(data: bytes, name: str) -> None:
-    """One upright image in the file: a mask is drawn on what a viewer shows, which turns the image, or on what is stored, and nothing in the pair says which."""
-    orientation = read_header(data, name).orientation
-    if orientation in range(2, 9):  # what others mean no viewer knows
-        raise ValueError(f"{name}: stored turned or mirrored (EXIF orientation {orientation}), so that image and mask may not fit; save it upright")
+def converted(image: Image.Image, mode: str, name: str) -> Image.Image:
+    """The image in another mode of Pillow's.
 
-
-def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
+    Raises:
+        ValueError: a colour space that Pillow does not convert.
+    """
     try:
         return image.convert(mode)
     except ValueError as error:
@@ -108,41 +124,50 @@ def _converted(image: Image.Image, mode: str, name: str) -> Image.Image:
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Image file -> uint8 (H, W, 3).
 
-    Alpha is dropped, grey repeated. Integers wider than 8 bits are scaled from 12 bits where the maximum fits, else from 16;
-    floating pixels must lie in [0, 1] or [0, 255].
+    Alpha is dropped, grey repeated. Integers wider than 8 bits, grey or colour, are scaled from 12 bits where the maximum fits, else
+    from 16; floating pixels must lie in [0, 1] or [0, 255].
 
     Raises:
         ValueError: unreadable, over the pixel limit, or values that are not an image's (NaN, negative, out of range).
     """
-    image = _open(data, name)
-    if _is_wide(image):
-        grey = _grey_to_uint8(np.asarray(image), name)
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(_converted(image, "RGB", name))
+    values = wide_pixels(data, name)
+    if values is None:
+        return np.asarray(converted(open_image(data, name), "RGB", name))
+    eight = _to_uint8(values, name)
+    return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)
+
+
+def wide_pixels(data: bytes, name: str) -> np.ndarray | None:
+    """Values as stored of an image of more than 8 bits, (H, W) or (H, W, 3), its alpha dropped; None for other images.
+
+    Raises:
+        ValueError: unreadable, over the pixel limit, or a TIFF of 16-bit colours in a plane each.
+    """
+    image = open_image(data, name, load=False)  # an ordinary image is decoded once, for its pixels
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        return np.asarray(open_image(data, name))
+    if image.format == "TIFF" and image.tag_v2.get(_PLANES) == 2 and 16 in image.tag_v2.get(_BITS, ()):
+        raise ValueError(f"{name}: a TIFF of 16-bit colours in separate planes is not read; export it with interleaved colours, or as PNG")
+    raw = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile if tile.args}
+    if not raw or not raw <= set(_TURNED):
+        return None
+    upper, lower = np.asarray(open_image(data, name)), np.asarray(open_image(data, name, lower=True))
+    values = upper[..., :3].astype(np.uint16) << 8
+    values |= lower[..., :1] if raw == {"LA;16B"} else lower[..., :3]
+    return values
 
 
 def wide_range(data: bytes, name: str) -> float | None:
-    """The largest value of the range that :func:`decode_image` takes a grey image of more than 8 bits to have, None for other images."""
-    image = _open(data, name, load=False)  # an ordinary image is decoded once, for its pixels
-    return _range(np.asarray(image), name) if _is_wide(image) else None
+    """The largest value of the range that :func:`decode_image` takes an image of more than 8 bits to have, None for other images."""
+    values = wide_pixels(data, name)
+    return None if values is None else _range(values, name)
 
 
-def _is_wide(image: Image.Image) -> bool:
-    return image.mode in ("F", "I") or image.mode.startswith("I;16")
-
-
-def decode_own_image(data: bytes, name: str) -> np.ndarray:
-    """Image of a user's own folder -> uint8 (H, W, 3), as :func:`decode_image`.
-
-    Raises:
-        ValueError: also several images in one file, or an EXIF orientation other than upright.
-    """
-    _check_own(data, name)
-    return decode_image(data, name)
-
-
-def _grey_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
-    return np.rint(values.astype(np.float64) * (255.0 / _range(values, name))).astype(np.uint8)
+def _to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+    scale = 255.0 / _range(values, name)
+    if np.issubdtype(values.dtype, np.floating):
+        return np.rint(values.astype(np.float64) * scale).astype(np.uint8)
+    return np.rint(np.arange(65536) * scale).astype(np.uint8)[values]  # a table: eight bytes a value would be gigabytes
 
 
 def _range(values: np.ndarray, name: str) -> float:
@@ -156,64 +181,14 @@ def _range(values: np.ndarray, name: str) -> float:
         tops = (255.0, 4095.0, 65535.0)
     top = next((top for top in tops if high <= top), None)
     if low < 0 or top is None:
-        raise ValueError(f"{name}: pixel values from {low:g} to {high:g} fit none of the ranges 0 to {', '.join(f'{t:g}' for t in tops)}")
+        known = ", ".join(f"0 to {top:g}" for top in tops[:-1]) + f" or 0 to {tops[-1]:g}"
+        raise ValueError(f"{name}: pixel values from {low:g} to {high:g} fit none of the ranges {known}; choose a window, scale it to 0 to 255 and save it as 8-bit PNG")
     return top
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
     """Mask of a published data set -> bool (H, W): luminance above 127 (Kvasir-SEG's JPEG masks hold values between 0 and 255)."""
-    return np.asarray(_converted(_open(data, name), "L", name)) > 127
-
-
-def decode_own_mask(data: bytes, name: str) -> np.ndarray:
-    """Mask of a user's own folder -> bool (H, W).
-
-    JPEG: above 127. Palette images: any index but 0 where the palette has colours, else by their greys. Lossless files: where at
-    most one value besides 0 occurs (0/1, 0/255, 0/128), that value is foreground; with more values (soft edges) above half of the
-    full range. Colours count by their brightest channel, alpha is dropped.
-
-    Raises:
-        ValueError: unreadable, several values of which none reaches half of the range (a label map of several classes), several
-            images in one file, or an EXIF orientation other than upright.
-    """
-    _check_own(data, name)
-    image = _open(data, name)
-    greys = _palette_greys(image) if image.mode == "P" else None
-    if image.mode in ("P", "1") and greys is None:
-        return np.asarray(image) > 0
-    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-        image = _converted(image, "L" if image.mode in ("LA", "La") else "RGB", name)
-    values = greys if greys is not None else np.asarray(image if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16") else _converted(image, "RGB", name))
-    if values.ndim == 3:
-        values = values.max(axis=2)
-    if PurePosixPath(name).suffix.lower() in JPEG_SUFFIXES:
-        return values > 127
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name}: the mask holds NaN or infinite values; use 0 and 255")
-    levels = np.unique(values)
-    foreground = levels[levels != 0]
-    if len(foreground) <= 1:
-        return values != 0
-    if np.issubdtype(values.dtype, np.floating):
-        half = 0.5 if levels[-1] <= 1 else 127.5
-    else:
-        half = 127.5 if levels[-1] <= 255 else 32767.5
-    if levels[0] < 0 or levels[-1] <= half:
-        raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; make it binary (0 and 255) first")
-    return values > half
-
-
-def _palette_greys(image: Image.Image) -> np.ndarray | None:
-    """A palette image by its greys, uint8 (H, W), since white may be index 0 (Pillow's quantize); None where they say less than the indices do:
-    colours are in use, or one grey for several indices."""
-    indices, palette = np.asarray(image), np.zeros((256, 3), np.uint8)
-    given = np.array(image.getpalette() or [], np.uint8)[:768]
-    palette.reshape(-1)[: len(given)] = given
-    used = np.unique(indices)
-    colours = np.unique(palette[used], axis=0)
-    if np.ptp(colours, axis=1).any() or len(colours) == 1 < len(used):
-        return None
-    return palette[indices, 0]
+    return np.asarray(converted(open_image(data, name), "L", name)) > 127
 
 
 def squash_image(image: np.ndarray, size: int) -> np.ndarray:

@@ -14,10 +14,11 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from ehanet.data.archives import Member, Source, printable
-from ehanet.data.images import decode_image, decode_mask, decode_own_image, decode_own_mask, large_alone, squash_image, squash_mask, wide_range
+from ehanet.data.archives import Member, Source
+from ehanet.data.images import decode_image, decode_mask, large_alone, squash_image, squash_mask, wide_range
+from ehanet.data.layout import MASK_ENDINGS, no_images, role_of, split_of, why_no_mask
+from ehanet.data.own_images import decode_own_image, decode_own_mask
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
 NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories that lists and tables of names cannot hold: control characters, half characters, line separators
 
 
@@ -38,12 +39,13 @@ class File:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its mask files: several for nuclei, whose masks are united."""
+    """One image with its mask files: several for nuclei, whose masks are united. ``place``: the split that the user's own folders give it, or nothing."""
 
     id: str
     group: str
     image: File
     masks: tuple[File, ...]
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Found:
     role: str  # "image" or "mask"
     group: str
     part: str = ""  # tells several masks of one image apart
+    place: str = ""  # the split whose folder it lies in
 
 
 def _kvasir(path: PurePosixPath) -> Found | None:
@@ -90,11 +93,10 @@ def _lgg(path: PurePosixPath) -> Found | None:
 
 
 def _own(path: PurePosixPath) -> Found | None:
-    if len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES:
-        role = {"images": "image", "masks": "mask"}.get(path.parts[-2].lower())
-        if role:
-            return Found(path.stem, role, path.stem)
-    return None
+    """Named with the folder of its split in front, so that train/images/1.png and val/images/1.png are two."""
+    role, place = role_of(path), split_of(path)
+    image_id = f"{place}/{path.stem}" if place else path.stem
+    return Found(image_id, role, image_id, place=place) if role else None
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ IMPORTERS = {
     "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
 }
-MASK_ENDINGS = ("_mask", "-mask", "_segmentation", "_seg", "_label", "_gt")  # of a mask's stem in a folder of the user's own
-OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=3)
+OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=4)
 
 
 def natural_key(text: str) -> tuple:
@@ -131,13 +132,14 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
         name: the data set, for errors.
 
     Raises:
-        ValueError: nothing found (with the data set that it looks like instead), an image without a mask or a mask without
-            an image, two different files for one id, a name with control characters.
+        ValueError: nothing found (with the data set that it looks like instead, or what a folder of one's own holds), an image
+            without a mask or a mask without an image, two different files for one id, a name with control characters.
     """
     sources = list(sources)
     images: dict[str, File] = {}
     masks: dict[str, dict[str, File]] = {}
     groups: dict[str, str] = {}
+    places: dict[str, str] = {}
     for source in sources:
         for member in source.members:
             found = importer.pattern(member.pure)
@@ -152,19 +154,41 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
                 raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.shown}; keep one of the two")
             shelf.setdefault(key, file)
             groups.setdefault(found.id, found.group)
+            places.setdefault(found.id, found.place)
     where = " and ".join(source.path.name for source in sources)
+    paths = [member.pure for source in sources for member in source.members]
     if importer is OWN:
         masks = _with_endings(images, masks)
     if not images:
-        raise ValueError(f"{where} {_what_else(name, sources)}; {name} has the layout {importer.layout}")
-    for image_id, file in images.items():
-        if image_id not in masks:
-            raise ValueError(f"{file.label} has no mask; expected {importer.layout}")
-    for image_id, parts in masks.items():
-        if image_id not in images:
-            raise ValueError(f"{next(iter(parts.values())).label} is a mask without an image; expected {importer.layout}")
+        other = _looks_like(name, sources)
+        if importer is OWN and not other:
+            raise ValueError(no_images(where, paths))
+        raise ValueError(f"{where} {f'looks like {other}, not {name}' if other else f'holds no images of {name}'}; {name} has the layout {importer.layout}")
     ids = sorted(images, key=natural_key)
-    return [Sample(i, groups[i], images[i], tuple(masks[i][part] for part in sorted(masks[i]))) for i in ids]
+    alone = [images[image_id] for image_id in ids if image_id not in masks]
+    if alone:
+        reason = importer is OWN and why_no_mask(alone[0].member.pure, paths)
+        raise ValueError(f"{alone[0].label} has no mask{_and_others(alone, len(ids))}; {reason or f'expected {importer.layout}'}")
+    alone = [next(iter(masks[mask_id].values())) for mask_id in sorted(masks, key=natural_key) if mask_id not in images]
+    if alone:
+        raise ValueError(f"{alone[0].label} is a mask without an image{_and_others(alone, len(masks))}; expected {importer.layout}")
+    samples = [Sample(i, groups[i], images[i], tuple(masks[i][part] for part in sorted(masks[i])), places[i]) for i in ids]
+    return _shortened(samples) if importer is OWN else samples
+
+
+def _and_others(files: list[File], count: int) -> str:
+    """How many more of ``count`` there are than the first of the files, and the next two by name."""
+    if len(files) == 1:
+        return ""
+    return f" (and {len(files) - 1} more of {count}: {', '.join(file.member.shown for file in files[1:3])}{', ...' if len(files) > 3 else ''})"
+
+
+def _shortened(samples: list[Sample]) -> list[Sample]:
+    """Ids without the folder of the split, unless two images would then share one."""
+    stems = [sample.id.removeprefix(f"{sample.place}/") for sample in samples]
+    if len(set(stems)) < len(stems):
+        return samples
+    return sorted((replace(sample, id=stem, group=stem) for sample, stem in zip(samples, stems)), key=lambda sample: natural_key(sample.id))
 
 
 def _with_endings(images: dict[str, File], masks: dict[str, dict[str, File]]) -> dict[str, dict[str, File]]:
@@ -182,36 +206,25 @@ def _with_endings(images: dict[str, File], masks: dict[str, dict[str, File]]) ->
     return placed
 
 
-def passed_over(sources: Iterable[Source]) -> list[str]:
-    """A line on the images of a user's own source that lie in subfolders of images/ or masks/, where no sample is looked for."""
-    paths = [member.pure for source in sources for member in source.members if member.pure.suffix.lower() in IMAGE_SUFFIXES and _own(member.pure) is None]
-    deeper = [path.parent for path in paths if {"images", "masks"} & {part.lower() for part in path.parts[:-2]}]
-    if not deeper:
-        return []
-    folders = sorted(set(deeper))
-    others = f" and {len(folders) - 1} more" if folders[1:] else ""
-    return [f"{len(deeper)} files in {printable(folders[0])}{others} were passed over; put them into images/ and masks/ themselves"]
-
-
 def _identical(first: File, second: File) -> bool:
     if first.member.size != second.member.size or (first.member.crc is not None and first.member.crc != second.member.crc):
         return False
     return first.read() == second.read()
 
 
-def _what_else(name: str, sources: list[Source]) -> str:
-    """Name the data set that the files look like, if any."""
+def _looks_like(name: str, sources: list[Source]) -> str | None:
+    """The data set that the files look like, if any."""
     for other, importer in IMPORTERS.items():
         founds = (importer.pattern(member.pure) for source in sources for member in source.members)
         if other != name and any(found and found.role == "image" for found in founds):
-            return f"looks like {other}, not {name}"
-    return f"holds no images of {name}"
+            return other
+    return None
 
 
 @dataclass(frozen=True)
 class Row:
     """A decoded sample: image uint8 (S, S, 3), mask uint8 0/1 (S, S), original size, whether the original mask was empty, and the largest value of the
-    range that a grey image of more than 8 bits was scaled from."""
+    range that an image of more than 8 bits was scaled from."""
 
     image: np.ndarray
     mask: np.ndarray

@@ -60,4 +60,4 @@ def balanced_draw(indices: np.ndarray, sizes: dict[str, int], count: int, random
         wanted = max(1, round(count * share / sum(shares)))
         if len(part):
             drawn.append(np.concatenate([random.permutation(part) for _ in range(-(-wanted // len(part)))])[:wanted])
-    return random.permutation(np.concatenate(drawn))
+    return random.permutation(np.concatenate([indices[:0], *drawn]))

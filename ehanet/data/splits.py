@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ehanet.files import write_atomically
-from ehanet.data.importers import IMAGE_SUFFIXES
+from ehanet.data.images import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
-_SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+FOLDERS = "train/val/test folders"  # what records call a split by the folders that a user's images lie in
+SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 
 
 def rule_split(ids: list[str], groups: list[str], seed: int = 0) -> list[str]:
@@ -52,7 +53,7 @@ def read_split(path: Path, ids: list[str]) -> list[str]:
         raise ValueError(f"the split file {path} needs a header with the columns name,split and a row for each image")
     known, place = set(ids), {}
     for number, row in enumerate(rows, start=2):
-        text, split = unicodedata.normalize("NFC", (row["name"] or "").strip()), _SPELLINGS.get((row["split"] or "").strip().lower())
+        text, split = unicodedata.normalize("NFC", (row["name"] or "").strip()), SPELLINGS.get((row["split"] or "").strip().lower())
         if split is None:
             raise ValueError(f"{path} line {number}: the split {row['split']!r} is none of {', '.join(SPLITS)}")
         image_id = text if text in known else _without_suffix(text)
@@ -72,6 +73,14 @@ def _without_suffix(text: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
+def _by_folders(places: list[str]) -> list[str]:
+    outside = places.count("")
+    if outside:
+        raise ValueError(f"{outside} of {len(places)} images lie outside its folders {', '.join(part for part in SPLITS if part in places)}; "
+                         "move them into one, or give split= a CSV of name,split")
+    return places
+
+
 def split_csv(ids: list[str], places: list[str]) -> str:
     """The canonical CSV of a split, ids in the data set's order; its SHA-256 names the split in every record."""
     text = io.StringIO()
@@ -89,20 +98,31 @@ def write_split(path: str | Path, ids: list[str], splits: dict[str, np.ndarray])
 
 
 def resolve_split(
-    name: str, ids: list[str], groups: list[str], split: str | Path | None, folders: list[Path], seed: int
+    name: str, ids: list[str], groups: list[str], split: str | Path | None, folders: list[Path], seed: int, own: list[str] | None = None
 ) -> tuple[dict[str, np.ndarray], dict, list[str]]:
     """Indices of each split, the manifest's account of it, and warnings.
 
     Args:
-        split: "rule", "none", a CSV, or None: ``<name>.split.csv`` in the first of ``folders`` that holds one, else the rule.
+        split: "rule", "none", a CSV, or None: ``<name>.split.csv`` in the first of ``folders`` that holds one, else ``own``, else the rule.
+        own: the split in whose folder each image lies, "" for none; what lies in one folder alone is not split by it.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_split`` and ``rule_split``, or only some of the images lie in ``own`` folders.
     """
     file, rule = None, "none" if str(split) == "none" else "rule"
     if split is None:
         file = next((folder / f"{name}.split.csv" for folder in folders if (folder / f"{name}.split.csv").is_file()), None)
     elif str(split) != rule:
         file = Path(split)
+    if file is None and split is None and own and len(set(own)) > 1:
+        rule = FOLDERS
     try:
-        places = read_split(file, ids) if file is not None else rule_split(ids, groups, seed) if rule == "rule" else ["test"] * len(ids)
+        if file is not None:
+            places = read_split(file, ids)
+        elif rule == FOLDERS:
+            places = _by_folders(own)
+        else:
+            places = rule_split(ids, groups, seed) if rule == "rule" else ["test"] * len(ids)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     indices = {part: np.flatnonzero([place == part for place in places]) for part in SPLITS}

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ehanet.data import Dataset, list_datasets, load_dataset
-from ehanet.data.importers import IMAGE_SUFFIXES
+from ehanet.data.images import IMAGE_SUFFIXES
 from ehanet.photos import read_photo
 
 SHOWN_SIDE = 640  # pixels: no screen shows more of a picture in a notebook

@@ -58,8 +58,14 @@ class EHANet(nn.Module, Pretrained):
         self.head = Head(2 * WIDTHS[0] if iem else WIDTHS[0])
 
     def forward(self, images: Tensor) -> SegmentationOutput:
-        """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> outputs of the same H and W."""
+        """(B, 3, H, W) floating in [0, 1], H and W at least 32 -> outputs of the same H and W.
+
+        Raises:
+            TypeError, ValueError: see :func:`~ehanet.models.output.check_images`; one image while the gates' batch norms learn.
+        """
         check_images(images, self)
+        if self.training and images.shape[0] == 1 and any(block.needs_a_batch for block in self.decoder):  # in this order: an export in evaluation mode keeps its batch free
+            raise ValueError("one image in training mode: batch norm cannot learn from it; call .eval() to predict, or give at least two")
         size = images.shape[2:]
         features = [adapt(feature) for adapt, feature in zip(self.adapters, self.encoder(images))]
         f1, f2, f3, f4, deep = [efa(feature) for efa, feature in zip(self.efa, features)]
@@ -142,6 +148,12 @@ class AHFA(nn.Module):
         )
         self.side = nn.Conv2d(skip, 1, 1, bias=False)
 
+    @property
+    def needs_a_batch(self) -> bool:
+        """Whether the gate's last batch norm learns: of one image it sees one pixel, which has no variance. (One that spans several GPUs sees more.)"""
+        norm = self.gate[-2]
+        return isinstance(norm, nn.BatchNorm2d) and norm.training
+
     def forward(self, skip: Tensor, deep: Tensor) -> tuple[Tensor, Tensor | None]:
         """skip (B, c, h, w), deep (B, C, h/2, w/2) -> D (B, c, h, w), side logit (B, 1, h, w) or None."""
         x = torch.cat([skip, resize(self.reduce(deep), skip.shape[2:])], dim=1)
@@ -164,6 +176,7 @@ class PlainAggregation(nn.Module):
     """What stands in for AHFA in the ablation: concat, two 3x3 conv-BN-ReLU, and a 1x1 side head."""
 
     mask_only = False  # as in AHFA
+    needs_a_batch = False
 
     def __init__(self, skip: int, deep: int):
         super().__init__()

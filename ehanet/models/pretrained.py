@@ -6,6 +6,7 @@ Kept small and apart from ``ehanet.hub``: every training depends on this module,
 from __future__ import annotations
 
 import json
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -149,7 +150,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 
 def _find(source: str | Path, download: dict) -> Path:
-    path = Path(source)
+    path = Path(os.path.expanduser(source))
     if path.is_file():
         return path
     if path.is_dir():

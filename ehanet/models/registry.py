@@ -9,7 +9,8 @@ A method of your own needs these lines in a file of your own, and nothing else; 
         def __init__(self, width=32): ...      # the method's options
         def forward(self, images): ...         # (B, 3, H, W) in [0, 1] -> logits (B, 1, H, W), or a SegmentationOutput
 
-A function that returns the network may stand in place of the class. A loss is a factory: ``loss(**options)`` returns a callable
+A function that returns the network may stand in place of the class. An option is checked against its annotation, or without one against the type of its
+default: ``dropout=0.0`` takes any number, ``dropout=0`` whole ones. A loss is a factory: ``loss(**options)`` returns a callable
 ``(output, mask, edge_label) -> ehanet.losses.LossTerms``.
 """
 
@@ -18,6 +19,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Union, get_args, get_origin
 
 from torch import nn
 
@@ -37,22 +42,17 @@ class Method:
     @property
     def options(self) -> list[str]:
         """The names of the keyword options that ``build`` takes, besides ``pretrained``."""
-        return [name for name in self._parameters if name != "pretrained"]
+        return [name for name in _parameters(self.build) if name != "pretrained"]
 
     @property
     def has_pretrained(self) -> bool:
         """Whether ``build`` takes ``pretrained``; a method without a backbone need not."""
-        return "pretrained" in self._parameters
-
-    @property
-    def _parameters(self) -> list[str]:
-        found = inspect.signature(self.build).parameters.values()
-        return [one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        return "pretrained" in _parameters(self.build)
 
     @property
     def loss_options(self) -> list[str]:
         """The names of the keyword options that ``loss`` takes."""
-        return list(inspect.signature(self.loss).parameters)
+        return list(_parameters(self.loss))
 
 
 _METHODS: dict[str, Method] = {}
@@ -101,10 +101,11 @@ def build_model(name: str, pretrained: bool = False, **options) -> nn.Module:
         options: the method's own options, among them ``encoder`` and ``encoder_weights`` where it has an encoder.
 
     Raises:
-        ValueError: unknown name or option; the message names the known ones.
+        ValueError: unknown name or option, the message names the known ones; an option of another type than it is declared with.
     """
     entry = method(name)
-    _check_options(f"model {name!r}", options, entry.options)
+    _check_options(f"model {name!r}", options, entry.options, entry.build)
+    _check_type(f"model {name!r}", "pretrained", pretrained, {bool})
     network = entry.build(**options, **({"pretrained": pretrained} if entry.has_pretrained else {}))
     if type(network).__module__.partition(".")[0] != "ehanet":  # the package's own return the output type themselves
         network.register_forward_hook(as_output)
@@ -119,14 +120,47 @@ def build_loss(name: str, **options) -> Callable:
     """The training loss of a registered method, a callable ``(output, mask, edge_label) -> LossTerms``.
 
     Raises:
-        ValueError: unknown name or option; the message names the known ones.
+        ValueError: as :func:`build_model`.
     """
     entry = method(name)
-    _check_options(f"the loss of {name!r}", options, entry.loss_options)
+    _check_options(f"the loss of {name!r}", options, entry.loss_options, entry.loss)
     return entry.loss(**options)
 
 
-def _check_options(owner: str, given: dict, known: list[str]) -> None:
-    for option in given:
+def _parameters(factory: Callable) -> dict[str, inspect.Parameter]:
+    """The parameters that can be given by name."""
+    try:
+        found = inspect.signature(factory, eval_str=True).parameters.values()
+    except Exception:  # an annotation of a user's own may name what is imported for type checkers alone
+        found = inspect.signature(factory).parameters.values()
+    return {one.name: one for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+
+
+_ACCEPTED = {bool: bool, int: Integral, float: Real, str: str, Path: Path, NoneType: NoneType}
+_IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", NoneType: "nothing (null)"}
+
+
+def _declared(parameter: inspect.Parameter) -> set[type]:
+    """The plain types that a parameter takes, by its annotation and its default; empty where they are not plain."""
+    union = get_origin(parameter.annotation) in (Union, UnionType)
+    kinds = [*(get_args(parameter.annotation) if union else [parameter.annotation]), type(parameter.default)]
+    kinds = [kind for kind in kinds if kind is not parameter.empty and kind is not type]  # type is that of a missing default, which is a class
+    plain = all(isinstance(kind, type) and kind in _ACCEPTED for kind in kinds)
+    return set(kinds) if plain and set(kinds) != {NoneType} else set()
+
+
+def _check_options(owner: str, given: dict, known: list[str], factory: Callable) -> None:
+    parameters = _parameters(factory)
+    for option, value in given.items():
         if option not in known:
             raise ValueError(f"{owner} has no option {option!r}; its options: {', '.join(known) or 'none'}")
+        _check_type(owner, option, value, _declared(parameters[option]))
+
+
+def _check_type(owner: str, option: str, value, kinds: set[type]) -> None:
+    if isinstance(value, bool):
+        fits = bool in kinds  # to Python a bool is a whole number as well, to a reader it is none
+    else:
+        fits = any(isinstance(value, _ACCEPTED[kind]) for kind in kinds)
+    if kinds and not fits:
+        raise ValueError(f"{owner}: option {option}: expected {' or '.join(words for kind, words in _IN_WORDS.items() if kind in kinds)}, got {value!r}")

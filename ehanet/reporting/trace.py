@@ -1,4 +1,4 @@
-"""Where a number of a report comes from: ``make trace N=0.894 PROFILE=laptop``, or ``ehanet.trace("0.894", "reports/laptop")``.
+"""Where a number of a report comes from: ``make trace N=0.894``, or ``ehanet.trace("0.894", "reports/laptop")``.
 
 A number is looked for as it is printed: 0.894 finds every cell that rounds to it, the mean Dice of a comparison first, ends of intervals last; without PROFILE
 in all reports. What made a cell is followed from record to record: the table, the scores image by image, the training; each with its data, commit and hash of code.
