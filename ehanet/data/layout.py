@@ -34,7 +34,7 @@ def suffix_counts(paths: Iterable[PurePosixPath], shown: int = 4) -> str:
 def no_images(where: str, paths: list[PurePosixPath]) -> str:
     """One line on a source without an image in images/: what is not there, what was found, what to do."""
     inside = {name: [path for path in paths if len(path.parts) > 1 and path.parts[-2].lower() == name] for name in _ROLES}
-    deeper = [path.parent for path in paths if set(_ROLES) & {part.lower() for part in path.parts[:-2]}]
+    deeper = _in_subfolders(paths)
     if inside["images"]:
         return (f"{where}: images/ holds nothing that is read as an image (found: {suffix_counts(inside['images'])}); "
                 "export the images as PNG, TIFF or JPEG")
@@ -44,6 +44,11 @@ def no_images(where: str, paths: list[PurePosixPath]) -> str:
     missing = [f"{name}/" for name, files in inside.items() if not files]
     return (f"{where}: no folder{'s' * (len(missing) - 1)} {' and '.join(missing)} in it (found: {suffix_counts(paths) or 'no files'}); "
             "put the images into images/ and their masks, under the same names, into masks/")
+
+
+def _in_subfolders(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """The folders below images/ or masks/ of the files that lie there."""
+    return [path.parent for path in paths if set(_ROLES) & {part.lower() for part in path.parts[:-2]}]
 
 
 def why_no_mask(image: PurePosixPath, paths: list[PurePosixPath]) -> str | None:
@@ -60,7 +65,7 @@ def why_no_mask(image: PurePosixPath, paths: list[PurePosixPath]) -> str | None:
 def passed_over(sources: Iterable[Source]) -> list[str]:
     """A line on the images of a user's own source that lie in subfolders of images/ or masks/, where no sample is looked for."""
     paths = [member.pure for source in sources for member in source.members if member.pure.suffix.lower() in IMAGE_SUFFIXES and role_of(member.pure) is None]
-    deeper = [path.parent for path in paths if set(_ROLES) & {part.lower() for part in path.parts[:-2]}]
+    deeper = _in_subfolders(paths)
     if not deeper:
         return []
     folders = sorted(set(deeper))

@@ -8,6 +8,7 @@ from PIL import Image
 from ehanet.data.images import converted, decode_image, open_image, read_header, wide_pixels
 
 _LOSSLESS = ("BMP", "GIF", "PNG", "PPM", "TIFF")  # a WebP or AVIF may be either
+_TURNED = range(2, 9)  # EXIF orientations that a viewer turns or mirrors; what others mean no viewer knows
 _BINARY = "make it binary (0 and 255) first"
 
 
@@ -16,9 +17,9 @@ class Turned(ValueError):
 
 
 def is_turned(data: bytes) -> bool:
-    """Whether a viewer turns or mirrors the file by its EXIF orientation; what others mean than 2 to 8 no viewer knows."""
+    """Whether a viewer turns or mirrors the file by its EXIF orientation."""
     try:
-        return read_header(data, "").orientation in range(2, 9)
+        return read_header(data, "").orientation in _TURNED
     except ValueError:  # several pages: another reason to refuse it
         return False
 
@@ -26,7 +27,7 @@ def is_turned(data: bytes) -> bool:
 def _check_own(data: bytes, name: str) -> None:
     """One upright image in the file: a mask is drawn on what a viewer shows, which turns the image, or on what is stored, and nothing in the pair says which."""
     orientation = read_header(data, name).orientation
-    if is_turned(data):
+    if orientation in _TURNED:
         raise Turned(f"{name}: stored turned or mirrored (EXIF orientation {orientation}), so that image and mask may not fit; save it upright")
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import paired_differences
 from ehanet.records import read_beside
-from ehanet.reporting.repeated_differences import repeated_differences
+from ehanet.reporting.repeated_differences import SCORES, repeated_differences
 from ehanet.reporting.results import mark_of_manifest, read_repetitions
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.wording import dataset_title, machine
 
 MODULES = ["ehanet.reporting.repeated"]
-SHOWN = {"dice": "mDice", "boundary_f1": "Boundary F1"}
 
 
 def repeated_report(reports: str | Path) -> Table | None:
@@ -42,7 +41,7 @@ def repeated_report(reports: str | Path) -> Table | None:
     columns = [Column("title", "Run"), Column("dataset", "Data set"), Column("seed", "Seed", "count"), Column("before", "Recorded on"), Column("after", "Repeated on"),
                Column("code", "Code of the training"), Column("weights", "Weights"), Column("val_before", "Validation Dice, recorded", "score"),
                Column("val_after", "repeated", "score")]
-    for score, title in SHOWN.items():
+    for score, title in SCORES.items():
         columns += [Column(f"{score}_before", f"Test {title}, recorded", "score"), Column(f"{score}_after", "repeated", "score"), Column(f"{score}_change", "Δ", "score")]
     columns += [Column("others", "Test mDice of the other seeds", "value"), Column("mark", "Mark"), Column("run", "Record", shown=False), Column("made_from", "Scores", shown=False)]
     notes = ["Each run was trained again from its record: the same configuration, seed, precision, images, split and weights files, checked by hash; then its test split was predicted and scored once.",
@@ -83,7 +82,7 @@ def _weights(before: dict, after: dict) -> str:
 def _scores(before: Path, after: Path, others: list[Path]) -> dict:
     frames = {"before": read_scores(before), "after": read_scores(after)}
     cells: dict = {"others": ", ".join(f"{read_scores(path)['dice'].mean():.3f}" for path in others) or "none"}
-    for score in SHOWN:
+    for score in SCORES:
         cells |= {f"{score}_{name}": Score(float(frame[score].mean())) for name, frame in frames.items()}
         cells[f"{score}_change"] = Score(*map(float, paired_differences(frames, score, "before").loc["after"]))
     return cells
