@@ -101,6 +101,17 @@ def kaggle_lgg(patients: int, slices: int = 12) -> dict[str, bytes]:
     return {**tree, **table, **{f"lgg-mri-segmentation/{name}": data for name, data in (tree | table).items()}}
 
 
+def cvc_clinicdb(frames: list[int], kinds: tuple[str, ...] = ("PNG", "TIF"), top: str = "CVC-ClinicDB/") -> dict[str, bytes]:
+    """Frames by number, in the folders of each kind; of one kind alone without a folder for it, as the official archive is."""
+    files = {}
+    for kind in kinds:
+        folder, suffix, form = f"{top}{kind}/" if len(kinds) > 1 else top, kind.lower(), {"TIF": "TIFF"}.get(kind, kind)
+        for frame in frames:
+            files[f"{folder}Original/{frame}.{suffix}"] = encoded(picture(frame), form)
+            files[f"{folder}Ground Truth/{frame}.{suffix}"] = encoded(disc(frame), form)
+    return files
+
+
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

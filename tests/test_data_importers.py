@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import CLUTTER, disc, dsb2018, dsb_id, encoded, isic2018, kaggle_lgg, kvasir, lgg, make_folder, make_tar, make_zip, picture
+from archives import CLUTTER, cvc_clinicdb, disc, dsb2018, dsb_id, encoded, isic2018, kaggle_lgg, kvasir, lgg, make_folder, make_tar, make_zip, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,13 +16,15 @@ from ehanet.data.archives import Member, Source
 from ehanet.data.importers import IMPORTERS, find_samples, natural_key
 
 IDS = [f"cju{number}" for number in (1, 2, 9, 10, 11, 30)]
+FRAMES = [1, 2, 25, 26, 50, 51, 591, 612]
 LAYOUTS = {
     "kvasir-seg": {"kvasir-seg.zip": kvasir(IDS)},
     "dsb2018": {"stage1_train.zip": dsb2018(4)},
     "isic2018": dict(zip(("ISIC2018_Task1-2_Training_Input.zip", "ISIC2018_Task1_Training_GroundTruth.zip"), isic2018(4))),
     "lgg": {"lgg-mri-segmentation.zip": kaggle_lgg(3)},
+    "cvc-clinicdb": {"CVC-ClinicDB.zip": cvc_clinicdb(FRAMES)},
 }
-COUNTS = {"kvasir-seg": 6, "dsb2018": 4, "isic2018": 4, "lgg": 36}
+COUNTS = {"kvasir-seg": 6, "dsb2018": 4, "isic2018": 4, "lgg": 36, "cvc-clinicdb": 8}
 
 
 def root_of(tmp_path, files_by_archive, maker=make_zip, clutter=True, strip_tops=False, order=None):
@@ -92,6 +94,16 @@ def test_kvasir_values_ids_and_order(tmp_path, fresh_cache):
         expected = disc(seed)
         assert abs(data.masks[seed].mean() - expected.mean()) < 0.02
         assert np.abs(data.images[seed].mean((0, 1)) - picture(seed).mean((0, 1))).max() < 3
+
+
+def test_cvc_clinicdb_groups_frames_by_video_and_counts_png_and_tiff_once(tmp_path, fresh_cache):
+    both = load_dataset("cvc-clinicdb", root=root_of(tmp_path / "both", LAYOUTS["cvc-clinicdb"]), size=32)
+    assert both.ids == [str(frame) for frame in FRAMES]
+    assert both.groups == [f"video_{video:02d}" for video in (1, 1, 1, 2, 2, 3, 28, 29)]
+    for kinds in (("TIF",), ("PNG",)):
+        alone = load_dataset("cvc-clinicdb", root=root_of(tmp_path / kinds[0], {"CVC-ClinicDB.zip": cvc_clinicdb(FRAMES, kinds)}, make_folder), size=32)
+        assert alone.manifest["content"] == both.manifest["content"] and alone.groups == both.groups
+    assert "8 images, the official release has 612" in both.manifest["warnings"]
 
 
 def test_dsb_unites_the_nuclei_and_drops_alpha(tmp_path, fresh_cache):

@@ -132,7 +132,7 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     assert scores.groupby("label")["image"].nunique().tolist() == [5, 5]
     table = cross_report(reports, data.name, other.name)
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
-    assert table.rows[1]["home"].mean == pytest.approx(home, abs=1e-6)
+    assert table.rows[1]["dice_home"].mean == pytest.approx(home, abs=1e-6)
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
     with pytest.raises(ValueError, match="^across: phantom-polyp holds the images that the runs of phantom-polyp learned from; name another data set"):
         cross_scores(data, data, runs, reports, ROWS[:2], images=5)
@@ -140,7 +140,10 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     earlier.write_text("of a data set that was crossed over to before")
     cross_scores(data, other, runs, reports, ROWS[:2], images=5)
     assert not earlier.exists() and (reports / "robustness" / f"phantom-polyp__on__{other.name}.csv").is_file()
-    assert table.rows[1]["away"].mean == pytest.approx(scores[scores["label"] == "ehanet"]["dice"].mean(), abs=1e-5)
+    means = scores.groupby("label", sort=False)[["dice", "boundary_f1"]].mean()
+    assert table.rows[1]["dice_away"].mean == pytest.approx(means.loc["ehanet", "dice"], abs=1e-5)
+    assert table.rows[0]["boundary_f1_difference_away"].mean == pytest.approx(means.loc["unet-32", "boundary_f1"] - means.loc["ehanet", "boundary_f1"], abs=1e-5)
+    assert table.rows[1]["dice_difference_away"] is None and table.rows[1]["dice_p_away"] == "" and float(table.rows[0]["dice_p_away"]) > 0  # EHANet is the reference
 
 
 @pytest.mark.parametrize("options, message", [

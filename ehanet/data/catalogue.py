@@ -128,13 +128,25 @@ CATALOGUE: dict[str, Entry] = {
             how_to_get="log in at Kaggle, download mateuszbuda/lgg-mri-segmentation and keep it as lgg-mri-segmentation.zip",
             spacing_mm=None,  # the TIFF files carry no pixel spacing
         ),
+        Entry(
+            name="cvc-clinicdb",
+            title="CVC-ClinicDB",
+            modality="colonoscopy",
+            archives=(Archive(names=("CVC-ClinicDB", "CVC-612"), inside="Ground Truth/*"),),
+            count=612,
+            licence="none stated in its files; for research, with its paper cited",
+            citation="Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy: validation vs. saliency maps from physicians, "
+            "Computerized Medical Imaging and Graphics 2015, doi:10.1016/j.compmedimag.2015.02.007",
+            page="https://polyp.grand-challenge.org/CVCClinicDB/",
+            how_to_get="download it from polyp.grand-challenge.org/CVCClinicDB, unpack the .rar and keep its folder as CVC-ClinicDB",
+        ),
     )
 }
 
 PHANTOM_NAMES = ("phantom-polyp", "phantom-nuclei", "phantom-lesion", "phantom-glioma")
 # Several data sets as one, to train one network on all: each part keeps its own split.
 UNIONS: dict[str, tuple[str, ...]] = {
-    "universal": (*CATALOGUE, *PHANTOM_NAMES),
+    "universal": ("kvasir-seg", "dsb2018", "isic2018", "lgg", *PHANTOM_NAMES),  # not CVC-ClinicDB, which is there to try networks on images of another place
     "universal-phantoms": PHANTOM_NAMES,
 }
 

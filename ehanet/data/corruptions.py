@@ -203,7 +203,7 @@ _CORRUPTIONS: dict[str, tuple[Callable, tuple]] = {
 CORRUPTIONS = tuple(_CORRUPTIONS)
 # What does not happen to a modality: no hair in a colon, no lamp and no lens in a scanner.
 _NEVER = {
-    ("kvasir-seg", "phantom-polyp"): ("hair",),
+    ("kvasir-seg", "cvc-clinicdb", "phantom-polyp"): ("hair",),
     ("dsb2018", "phantom-nuclei"): ("specular highlights", "hair"),
     ("lgg", "phantom-glioma"): ("defocus", "jpeg", "colour cast", "specular highlights", "hair"),
 }

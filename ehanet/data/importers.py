@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ from ehanet.data.layout import MASK_ENDINGS, no_images, role_of, split_of, why_n
 from ehanet.data.own_images import decode_own_image, decode_own_mask
 
 NO_NAME = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories that lists and tables of names cannot hold: control characters, half characters, line separators
+# The last frame of each of the 29 videos of CVC-ClinicDB, as its public copies list them (metadata.csv).
+CVC_LAST_FRAMES = (25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ def _lgg(path: PurePosixPath) -> Found | None:
     return Found(match[1], "mask" if match[3] else "image", match[2])
 
 
+def _cvc_clinicdb(path: PurePosixPath) -> Found | None:
+    """The frames of a video are one group: they resemble each other. Where the files come as PNG and as TIFF, in a folder each, the PNG are taken."""
+    role = {"Original": "image", "Ground Truth": "mask"}.get(path.parts[-2]) if len(path.parts) >= 2 else None
+    if role is None or not re.fullmatch(r"[0-9]+", path.stem) or path.suffix.lower() not in (".png", ".tif", ".tiff") or "TIF" in path.parts[:-2]:
+        return None
+    video = bisect_left(CVC_LAST_FRAMES, int(path.stem)) + 1
+    return Found(path.stem, role, f"video_{video:02d}")
+
+
 def _own(path: PurePosixPath) -> Found | None:
     """Named with the folder of its split in front, so that train/images/1.png and val/images/1.png are two."""
     role, place = role_of(path), split_of(path)
@@ -115,6 +127,7 @@ IMPORTERS = {
     "dsb2018": Importer(_dsb2018, "<id>/images/<id>.png and <id>/masks/*.png"),
     "isic2018": Importer(_isic2018, "ISIC_*.jpg and ISIC_*_segmentation.png"),
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
+    "cvc-clinicdb": Importer(_cvc_clinicdb, "Original/<number> and Ground Truth/<number>, .png or .tif"),
 }
 OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=4)
 

@@ -12,7 +12,7 @@ _HOMES = {
     "configurations": "ehanet.reporting.costs",
     "corruption_sheet": "ehanet.reporting.robustness",
     "cost_report": "ehanet.reporting.costs",
-    "cross_report": "ehanet.reporting.robustness",
+    "cross_report": "ehanet.reporting.cross",
     "data_sheet": "ehanet.reporting.datasheet",
     "edges_report": "ehanet.reporting.edges",
     "failures_report": "ehanet.reporting.failures",

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.data.corruptions import SEVERITIES, corrupt
 from ehanet.metrics.corruption import Resampled, corruption_errors, interval, resample_conditions
-from ehanet.metrics.scores import read_scores
-from ehanet.metrics.statistics import compare
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import brightened, display_note
 from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
@@ -32,7 +30,7 @@ def robustness_report(reports: str | Path, dataset: str) -> Table:
     rows = read_results(reports, dataset)
     found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
-    table = _corruption_table(dataset, found, methods, about, rows) if found else _nothing(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about, rows)
+    table = _corruption_table(dataset, found, methods, about, rows) if found else no_checkpoints(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about, rows)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     path = reports / "figures" / f"robustness_{dataset}"
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
@@ -53,49 +51,17 @@ def corruption_sheet(data: Dataset, reports: str | Path, corruptions: list[str])
     return path.with_suffix(".png")
 
 
-def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
-    """Write tables/cross_<dataset> from robustness/<dataset>__on__<other>.csv and scores/<dataset>/ and return the table."""
-    reports = Path(reports)
-    scores, about = read_corrupted(reports / "robustness" / f"{dataset}__on__{other}.csv")
-    caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
-    rows = read_results(reports, dataset)
-    if scores.empty:
-        table = _nothing(f"cross_{dataset}", caption, about, rows)
-        write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
-        return table
-    labels = list(dict.fromkeys(scores["label"]))
-    away = {label: [frame for _, frame in scores[scores["label"] == label].groupby("seed")] for label in labels}
-    home = {label: [read_scores(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in dict.fromkeys(scores.loc[scores["label"] == label, "seed"])]
-            for label in labels}
-    means = {place: compare(frames, "dice", labels[0]).set_index("method") for place, frames in (("home", home), ("away", away))}
-    methods = dict(zip(scores["label"], scores["method"]))
-    track = tracks_of(rows)
-    body = [{"title": look(label, methods[label]).title, "label": label, "track": track.get(label), "mark": mark_of_manifest(about["data"]),
-             **{place: Score(*(float(table.loc[label, key]) for key in ("mean", "low", "high"))) for place, table in means.items()},
-             "fall": Score(float(means["away"].loc[label, "mean"] - means["home"].loc[label, "mean"]))} for label in labels]
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("home", f"mDice on {dataset_title(dataset)}, test", "score"),
-               Column("away", f"mDice on {_title(other)}", "score"), Column("fall", "Difference", "score"), Column("mark", "Mark")]
-    notes = [f"Trained on {dataset_title(dataset)} alone. {_title(other)}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
-             "Intervals: 95 % bootstrap over the images of each data set; the difference is between different images and has none."]
-    if other.startswith("phantom-"):
-        notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
-                     "one's own images.")
-    table = Table(f"cross_{dataset}", caption, mark_of_manifest(about["data"]), columns, body + _absent(about, rows), notes)
-    write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
-    return table
-
-
-def _absent(about: dict, rows: list[Result]) -> list[dict]:
+def absent_rows(about: dict, rows: list[Result]) -> list[dict]:
     """The rows without numbers: those whose checkpoint is not here, each seed's reason once, then those without scores in any table."""
     here = {row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]}
     return [*here.values(), *[row.empty_cells for row in rows if not row.frames]]
 
 
-def _nothing(name: str, caption: str, about: dict, rows: list[Result]) -> Table:
+def no_checkpoints(name: str, caption: str, about: dict, rows: list[Result]) -> Table:
     """The table where no run has a checkpoint."""
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"), Column("mark", "Mark")]
     notes = ["No run of this report has its checkpoint on this machine. make paper without KEEP=1 trains them and fills this table."]
-    return Table(name, caption, mark_of_manifest(about["data"]), columns, _absent(about, rows), notes)
+    return Table(name, caption, mark_of_manifest(about["data"]), columns, absent_rows(about, rows), notes)
 
 
 def _draw_nothing(dataset: str, mark: str) -> Figure:
@@ -108,12 +74,6 @@ def _draw_nothing(dataset: str, mark: str) -> Figure:
 def _words(corruption: str) -> str:
     """The name of a corruption as a heading."""
     return "JPEG" if corruption == "jpeg" else corruption.capitalize()
-
-
-def _title(other: str) -> str:
-    """"Phantom polyps, seed 1" for the data set that ``ehanet.robustness.write_phantom_folder`` draws."""
-    name, _, seed = other.rpartition("-seed")
-    return f"{dataset_title(name)}, seed {seed}" if name and seed.isdigit() else dataset_title(other)
 
 
 def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
@@ -135,7 +95,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
             itself = label == reference
             cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
         body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
-    body += _absent(about, rows)
+    body += absent_rows(about, rows)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
              "interval over images. Kept: corrupted in percent of clean.",
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."

@@ -9,7 +9,7 @@ from pathlib import Path
 from ehanet.reporting.results import TRAINED, Result
 from ehanet.reporting.style import look
 
-TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "phantom-polyp": "Phantom polyps",
+TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "cvc-clinicdb": "CVC-ClinicDB", "phantom-polyp": "Phantom polyps",
           "phantom-nuclei": "Phantom nuclei", "phantom-lesion": "Phantom skin lesions", "phantom-glioma": "Phantom gliomas", "universal": "All data sets", "universal-phantoms": "All phantoms"}
 # The released recipe of EHANet (Tang et al. 2025), as RunConfig writes it.
 RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
@@ -122,9 +122,11 @@ def _encoder_notes(rows: list[Result]) -> list[str]:
 
 
 def group_word(rows: list[Result]) -> str:
-    """What the bootstrap draws: "images", or "patients" where several images belong to one group."""
+    """What the bootstrap draws: "images", or "patients" (of CVC-ClinicDB "videos") where several images belong to one group."""
     frame = rows[0].frames[0]
-    return "images" if frame["group"].nunique() == len(frame) else "patients"
+    if frame["group"].nunique() == len(frame):
+        return "images"
+    return "videos" if rows[0].records[0]["data"]["name"] == "cvc-clinicdb" else "patients"
 
 
 def original_size(manifest: dict) -> str:
