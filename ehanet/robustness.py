@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
+from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
 from ehanet.files import file_sha256, write_atomically
 from ehanet.inference import predict, predict_each
@@ -73,7 +74,8 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
         images: at most so many of the other's images, at equal steps.
 
     Returns:
-        The rows of ``score_masks`` with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`.
+        The rows of ``score_masks`` with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`. The record's
+        ``about`` names, as ``alike``, the images that look like one of ``data``.
 
     Raises:
         ValueError: ``other`` holds the images of ``data``, or of a part of it.
@@ -91,7 +93,8 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     path = Path(reports) / "robustness" / f"{data.name}__on__{other.name}"
-    _write(found, path, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest)
+    alike = [ids[index] for index in resembling(pictures, data.images)]
+    _write(found, path, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest, about={"alike": alike})
     for left in path.parent.glob(f"{glob.escape(data.name)}__on__*"):
         if left.stem != path.name:
             left.unlink()  # of another data set that the study crossed over to before; the report has one

@@ -6,7 +6,7 @@ import pytest
 
 from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import corrupt
-from ehanet.data.duplicates import leakage, near_duplicates, perceptual_hashes, reduced
+from ehanet.data.duplicates import leakage, near_duplicates, perceptual_hashes, reduced, resembling
 from ehanet.reporting import leakage_report
 
 
@@ -23,6 +23,11 @@ def test_copies_are_found_and_nothing_else(images):
     assert set(zip(found["first"], found["second"])) == {(3, 24), (5, 25), (7, 26), (9, 27)}
     assert found.loc[found["identical"], ["first", "second"]].values.tolist() == [[3, 24]]
     assert found["identical"].iloc[0] and found["distance"].iloc[0] == 0
+
+
+def test_images_that_resemble_those_of_another_data_set(images):
+    larger = images[20:].repeat(2, axis=1).repeat(2, axis=2)  # two data sets need not have one size
+    assert resembling(larger, images[:10]) == [4, 5, 6, 7] and resembling(larger, images[10:20]) == []
 
 
 def test_hashes_do_not_depend_on_brightness_and_contrast():

@@ -133,6 +133,7 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     table = cross_report(reports, data.name, other.name)
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
     assert table.rows[1]["dice_home"].mean == pytest.approx(home, abs=1e-6)
+    assert "5 of 320 images; none looks like one of Phantom polyps (perceptual hash)." in table.notes[0]
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
     with pytest.raises(ValueError, match="^across: phantom-polyp holds the images that the runs of phantom-polyp learned from; name another data set"):
         cross_scores(data, data, runs, reports, ROWS[:2], images=5)

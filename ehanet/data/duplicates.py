@@ -40,7 +40,20 @@ def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: f
     Returns:
         first and second (indices, first < second), distance in bits, correlation, identical (every byte); the most alike first.
     """
-    grey = reduced(images)
+    found = _alike(reduced(images), distance, correlation)
+    found["identical"] = [bool(np.array_equal(images[one], images[other])) for one, other in zip(found["first"], found["second"])]
+    return found.sort_values(["identical", "distance", "correlation", "first"], ascending=[False, True, False, True], ignore_index=True)
+
+
+def resembling(images: np.ndarray, known: np.ndarray) -> list[int]:
+    """Indices of ``images`` that look like one of ``known``, by the measure of :func:`near_duplicates`; each uint8 (N, H, W, 3), of any sizes."""
+    found = _alike(np.concatenate([reduced(known), reduced(images)]), DISTANCE, CORRELATION)
+    found = found[(found["first"] < len(known)) & (found["second"] >= len(known))]
+    return sorted({int(index) - len(known) for index in found["second"]})
+
+
+def _alike(grey: np.ndarray, distance: int, correlation: float) -> pd.DataFrame:
+    """Pairs of reduced images (N, 32, 32) that look alike: first, second, distance, correlation."""
     hashes = perceptual_hashes(grey)
     flat = grey.reshape(len(grey), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -54,9 +67,7 @@ def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: f
         pairs.append(np.stack([first + start, second, apart[first, second]], axis=1).astype(int))
     found = pd.DataFrame(np.concatenate(pairs), columns=["first", "second", "distance"])
     found["correlation"] = (flat[found["first"]] * flat[found["second"]]).sum(axis=1)
-    found = found[found["correlation"] >= correlation].reset_index(drop=True)
-    found["identical"] = [bool(np.array_equal(images[one], images[other])) for one, other in zip(found["first"], found["second"])]
-    return found.sort_values(["identical", "distance", "correlation", "first"], ascending=[False, True, False, True], ignore_index=True)
+    return found[found["correlation"] >= correlation].reset_index(drop=True)
 
 
 def leakage(pairs: pd.DataFrame, places: list[str], groups: list[str]) -> pd.DataFrame:

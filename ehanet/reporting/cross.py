@@ -65,7 +65,9 @@ def _table(name: str, caption: str, frames: dict, methods: dict[str, str], refer
             columns += [Column(f"{score}_{place}", f"{words} on {title}{', test' if place == 'home' else ''}", "score", shown=score == "dice" or place == "away"),
                         Column(f"{score}_difference_{place}", "Δ there", "score", shown=away), Column(f"{score}_p_{place}", "p (Holm)", "value", shown=away)]
     columns.append(Column("mark", "Mark"))
-    notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images, none of them seen in training.",
+    alike = about["about"]["alike"]
+    likeness = f", {len(alike)} of which look like one of {titles[0]} (perceptual hash), {alike[0]} first" if alike else f"; none looks like one of {titles[0]} (perceptual hash)"
+    notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images{likeness}.",
              "Intervals: 95 % bootstrap over the images of each data set, or over patients or videos where several images are of one."]
     if several:
         notes.append(f"Δ there: mean of the row minus {look(reference, methods[reference]).title} on {titles[1]}, image by image over the same seeds, with its interval; p: paired permutation test of whole "
