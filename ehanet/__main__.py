@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("dataset", metavar="DATASET", help="a folder with images/ and masks/, files matched by name, or a data set's name or title, such as kvasir-seg or Kvasir-SEG")
     one.add_argument("--source", type=_path, metavar="DIR", help="folder of the archives of a data set that goes by its name")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
-    one.add_argument("--split", choices=("train", "val", "test", "all"), help="which images (default: all of a folder of your own, of others the test split)")
+    one.add_argument("--split", choices=("train", "val", "test", "all"), help="which images (default: all of a folder of your own and of a data set that the checkpoint has not learned from, of others the test split)")
     one.add_argument("--out", type=_csv_file, metavar="FILE.csv", help="one row an image with all 20 scores, and a record beside it")
     one.add_argument("--flips", action="store_true", help=FLIPS)
     one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
@@ -110,20 +110,21 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from ehanet.data import list_datasets, load_dataset
+    from ehanet.data.catalogue import parts_of
     from ehanet.devices import find_device
     from ehanet.folders import NETWORK_SIDE
     from ehanet.hub import find_checkpoint, load_checkpoint_model
-    from ehanet.scoring import describe_scores, score_dataset, write_scores
+    from ehanet.scoring import ALL, describe_scores, learned_from, score_dataset, write_scores
 
     if options.out:
         _check_writable(options.out)
     path, name = find_checkpoint(options.checkpoint), _dataset(options.dataset)
     model = load_checkpoint_model(path).to(find_device())
-    own = name not in list_datasets()
-    split = options.split or ("all" if own else "test")
+    own, learned = name not in list_datasets(), {one.name for one in learned_from(path)}
+    split = options.split or (ALL if own or learned and learned.isdisjoint(parts_of(name)) else "test")  # a checkpoint that does not say may have learned from it
     try:
         data = load_dataset(name, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE,
-                            split="none" if own and split == "all" else None)  # one or two images cannot be split
+                            split="none" if own and split == ALL else None)  # one or two images cannot be split
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("root= (SOURCE=)", "--source")) from error  # what it is called in Python and for make, and here
     frame = score_dataset(model, data, split, options.flips, options.precision)

@@ -76,6 +76,18 @@ def test_a_data_set_by_its_test_split_unless_told_and_with_a_note_where_the_chec
     assert "learned from" not in capsys.readouterr().out
 
 
+def test_a_data_set_that_the_checkpoint_has_not_learned_from_by_all_its_images(checkpoint, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ehanet.scoring.score_dataset", lambda model, data, split, *rest: seen.append((data.name, split)) or score_dataset(model, data, "val"))
+    for name in ("phantom-polyp", "phantom-nuclei", "universal-phantoms"):
+        assert main(["score", name, "--checkpoint", str(checkpoint)]) == 0
+    silent = EHANet.from_pretrained(checkpoint)
+    silent.about = {}
+    silent.save_pretrained(checkpoint.parent / "says nothing")
+    assert main(["score", "phantom-polyp", "--checkpoint", str(checkpoint.parent / "says nothing")]) == 0
+    assert seen == [("phantom-polyp", "all"), ("phantom-nuclei", "test"), ("universal-phantoms", "test"), ("phantom-polyp", "test")]
+
+
 def test_a_run_says_what_it_learned_from_and_an_unknown_one_nothing(checkpoint, tmp_path):
     manifest = load_dataset("phantom-nuclei", size=SIZE).manifest
     assert learned_from(checkpoint) == [("phantom-nuclei", manifest["content"][:16], manifest["split"]["sha256"][:16])]
