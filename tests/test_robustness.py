@@ -135,6 +135,11 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     assert table.rows[1]["dice_home"].mean == pytest.approx(home, abs=1e-6)
     assert "5 of 320 images; none looks like one of Phantom polyps (perceptual hash)." in table.notes[0]
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
+    figure = reports / "figures" / "cross_phantom-polyp.png"
+    assert figure.is_file()
+    cross_scores(data, other, runs, reports, ROWS[:2], images=5, methods=["ehanet"])
+    alone = cross_report(reports, data.name, other.name)
+    assert not figure.exists() and [column.key for column in alone.shown if "difference" in column.key] == []  # one network differs from none
     with pytest.raises(ValueError, match="^across: phantom-polyp holds the images that the runs of phantom-polyp learned from; name another data set"):
         cross_scores(data, data, runs, reports, ROWS[:2], images=5)
     earlier = reports / "robustness" / "phantom-polyp__on__apple.csv"
