@@ -10,7 +10,7 @@ import pandas as pd
 
 from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
 from ehanet.records import read_beside
-from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, find_ehanets, mark_of, read_corrupted, read_results, without_part
+from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, corrupted_frames, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.wording import FAIR, WORDS, dataset_title, p_in_words
@@ -57,7 +57,8 @@ def write_claims(reports: str | Path) -> Table | None:
         results = [row for row in read_results(reports, name) if row.frames]
         if not (ehanets := find_ehanets(results)):
             continue
-        corrupted = _corrupted(reports / "robustness" / f"{name}.csv")
+        damaged = reports / "robustness" / f"{name}.csv"
+        corrupted = corrupted_frames(read_corrupted(damaged)[0]) if damaged.is_file() else {}
         rows += [{"dataset": dataset_title(name), **row} for row in _claims(ehanets, results, corrupted) if row["against"] or name in PAPER_SETS]
         inputs += [record["id"] for row in results for record in row.records]
         methods |= {row.method for row in results}
@@ -157,12 +158,3 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
 
 def _share(one: Result, other: Result, keys: Iterable[str]) -> bool:
     return all(one.config.get(key) == other.config.get(key) for key in keys)
-
-
-def _corrupted(path: Path) -> dict[str, list[pd.DataFrame]]:
-    """Label -> for each seed the mean Dice of each image over its corruptions, as a score table; empty where there are none."""
-    if not path.is_file():
-        return {}
-    frame, _ = read_corrupted(path)
-    means = frame[frame["severity"] > 0].groupby(["label", "seed", "image", "group"], as_index=False)["dice"].mean()
-    return {label: [one.reset_index(drop=True) for _, one in part.groupby("seed")] for label, part in means.groupby("label")}

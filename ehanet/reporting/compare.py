@@ -128,8 +128,7 @@ def _bold_note(body: list[dict], tracks: dict[str, list[Result]]) -> str:
 
 
 def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.DataFrame], tracks: dict[str, list[Result]], references: dict[str, Result]) -> Table:
-    several, track = len(tracks) > 1, tracks_of(rows)
-    name = " or ".join(f"{row.title} ({track})" if several else row.title for track, row in references.items())
+    track = tracks_of(rows)
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
     for score, title in TESTED.items():
         digits = 2 if score in DISTANCES else 3
@@ -152,9 +151,9 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
             cells[f"{score}_p_holm"] = "" if itself else p_in_words(found["p_holm"])
             cells |= {f"{score}_{p}": "" if itself else f"{found[p.removesuffix('_exact')]:.6g}" for p in EXACT}
         body.append(cells)
-    of_track = " of its track" * several
-    notes = [f"Δ: mean of the row minus {name}, image by image. p: paired permutation test of that difference, corrected by Holm over the rows{of_track}.",
-             f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{of_track} when the test images are drawn anew (bootstrap).",
+    own = of_track(rows)
+    notes = [f"Δ: mean of the row minus {reference_names(rows)}, image by image. p: paired permutation test of that difference, corrected by Holm over the rows{own}.",
+             f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{own} when the test images are drawn anew (bootstrap).",
              "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
     return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(rows), columns, body, notes)
 

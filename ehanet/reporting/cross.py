@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from ehanet.metrics.scores import read_scores
-from ehanet.metrics.statistics import compare, paired_differences
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.forest import Change, draw_forest
-from ehanet.reporting.results import find_ehanets, mark_of_manifest, read_corrupted, read_results
+from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
 from ehanet.reporting.robustness import absent_rows, no_checkpoints
-from ehanet.reporting.style import figure_style, look, save_figure
+from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import track_column, tracks_of
-from ehanet.reporting.wording import dataset_title, p_in_words
+from ehanet.reporting.tracks import against_references, compare_tracks, of_track, reference_names, track_column, tracks_of
+from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.cross"]
 SCORES = {"dice": "mDice", "boundary_f1": "Boundary F1"}
@@ -36,56 +39,57 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
         table = no_checkpoints(f"cross_{dataset}", caption, about, rows)
         write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
         return table
-    seeds = {label: list(dict.fromkeys(own["seed"])) for label, own in scores.groupby("label", sort=False)}
-    frames = {"home": {label: [read_scores(reports / "scores" / dataset / f"{label}__seed{seed}.csv") for seed in own] for label, own in seeds.items()},
-              "away": {label: [scores[(scores["label"] == label) & (scores["seed"] == seed)] for seed in own] for label, own in seeds.items()}}
-    methods = dict(zip(scores["label"], scores["method"]))
-    reference = next((row.label for row in find_ehanets(rows) if row.label in methods), next(iter(methods)))
-    table = _table(f"cross_{dataset}", caption, frames, methods, reference, about, rows, (dataset_title(dataset), _title(other)))
+    titles = (dataset_title(dataset), _title(other))
+    places = dict(zip(PLACES, (_rows(rows, scores, lambda label, seed: read_scores(reports / "scores" / dataset / f"{label}__seed{seed}.csv")),
+                               _rows(rows, scores, lambda label, seed: scores[(scores["label"] == label) & (scores["seed"] == seed)]))))
+    table = _table(f"cross_{dataset}", caption, places, about, rows, titles)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
-    if len(methods) > 1:
-        _draw(path, table, reference, about, (dataset_title(dataset), _title(other)))
+    if any(row.get("dice_difference_away") for row in table.rows):
+        _draw(path, table, reference_names(places["away"]), about, titles)
     return table
 
 
-def _table(name: str, caption: str, frames: dict, methods: dict[str, str], reference: str, about: dict, rows: list, titles: tuple[str, str]) -> Table:
+def _rows(rows: list[Result], scores: pd.DataFrame, frame: Callable[[str, int], pd.DataFrame]) -> list[Result]:
+    """Those of the rows that were tried on the other data set, with the scores that ``frame`` has for a label and seed."""
+    seeds = {label: list(dict.fromkeys(own["seed"])) for label, own in scores.groupby("label", sort=False)}
+    return [replace(row, seeds=seeds[row.label], frames=[frame(row.label, seed) for seed in seeds[row.label]]) for row in rows if row.label in seeds]
+
+
+def _table(name: str, caption: str, places: dict[str, list[Result]], about: dict, rows: list[Result], titles: tuple[str, str]) -> Table:
     track, mark = tracks_of(rows), mark_of_manifest(about["data"])
-    body = {label: {"title": look(label, method).title, "label": label, "track": track.get(label), "mark": mark} for label, method in methods.items()}
-    several = len(methods) > 1
+    body = [{"title": row.title, "label": row.label, "track": track[row.label], "mark": mark} for row in places["away"]]
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
     for score, words in SCORES.items():
         for place, title in zip(PLACES, titles):
-            found = compare(frames[place], score, reference).set_index("method")
-            change = {label: Score(*values) for label, *values in paired_differences(frames[place], score, reference).itertuples()}
-            for label, cells in body.items():
-                one = found.loc[label]
-                cells |= {f"{score}_{place}": Score(float(one["mean"]), float(one["low"]), float(one["high"])), f"{score}_difference_{place}": change.get(label),
-                          f"{score}_p_{place}": p_in_words(one["p_holm"])}
-            away = several and place == "away"
-            columns += [Column(f"{score}_{place}", f"{words} on {title}{', test' if place == 'home' else ''}", "score", shown=score == "dice" or place == "away"),
-                        Column(f"{score}_difference_{place}", "Δ there", "score", shown=away), Column(f"{score}_p_{place}", "p (Holm)", "value", shown=away)]
+            means, changes = compare_tracks(places[place], score), against_references(places[place], score)
+            for cells in body:
+                label = cells["label"]
+                cells[f"{score}_{place}"] = Score(*(float(means.loc[label, key]) for key in ("mean", "low", "high")))
+                cells[f"{score}_difference_{place}"], cells[f"{score}_p_{place}"] = changes.get(label, (None, ""))
+            away = place == "away"
+            columns += [Column(f"{score}_{place}", f"{words} on {title}{'' if away else ', test'}", "score", shown=away or score == "dice"),
+                        Column(f"{score}_difference_{place}", "Δ there", "score", shown=away and bool(changes)), Column(f"{score}_p_{place}", "p (Holm)", "value", shown=away and bool(changes))]
     columns.append(Column("mark", "Mark"))
     alike = about["about"]["alike"]
     likeness = f", {len(alike)} of which look like one of {titles[0]} (perceptual hash), {alike[0]} first" if alike else f"; none looks like one of {titles[0]} (perceptual hash)"
     notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images{likeness}.",
              "Intervals: 95 % bootstrap over the images of each data set, or over patients or videos where several images are of one."]
-    if several:
-        notes.append(f"Δ there: mean of the row minus {look(reference, methods[reference]).title} on {titles[1]}, image by image over the same seeds, with its interval; p: paired permutation test of whole "
-                     "images, patients or videos, corrected by Holm over the rows.")
+    if changes:
+        notes.append(f"Δ there: mean of the row minus {reference_names(places['away'])} on {titles[1]}, image by image, with its interval; p: paired permutation test of whole images, patients or videos, "
+                     f"corrected by Holm over the rows{of_track(places['away'])}.")
     if about["data"]["name"].startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")
-    return Table(name, caption, mark, columns, list(body.values()) + absent_rows(about, rows), notes)
+    return Table(name, caption, mark, columns, body + absent_rows(about, rows), notes)
 
 
 def _draw(path: Path, table: Table, reference: str, about: dict, titles: tuple[str, str]) -> None:
     """The difference of each network to the reference at home and away, a panel a score and data set."""
     panels = {f"{score}_difference_{place}": f"{words} on {title}" for score, words in SCORES.items() for place, title in zip(PLACES, titles)}
-    changes = [Change(cells["title"], {panel: cells[panel] for panel in panels}) for cells in table.rows if cells["label"] != reference and cells.get("dice_away")]
-    name = next(cells["title"] for cells in table.rows if cells["label"] == reference)
+    changes = [Change(cells["title"], {panel: cells[panel] for panel in panels}) for cells in table.rows if cells.get("dice_difference_away")]
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
     with figure_style():
-        save_figure(draw_forest(changes, panels, f"Trained on {titles[0]}: difference to {name} there and on {titles[1]}", table.mark), path, record, table.caption)
+        save_figure(draw_forest(changes, panels, f"Trained on {titles[0]}: difference to {reference} there and on {titles[1]}", table.mark), path, record, table.caption)
 
 
 def _title(other: str) -> str:

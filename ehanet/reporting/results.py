@@ -94,6 +94,12 @@ def read_corrupted(file: str | Path) -> tuple[pd.DataFrame, dict]:
     return (scores if "group" in scores else scores.assign(group=scores["image"])), read_beside(file)
 
 
+def corrupted_frames(scores: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """Label -> for each seed the mean Dice of each image over its corruptions, as a score table, from what :func:`read_corrupted` returns."""
+    means = scores[scores["severity"] > 0].groupby(["label", "seed", "image", "group"], as_index=False)["dice"].mean()
+    return {label: [one.reset_index(drop=True) for _, one in part.groupby("seed")] for label, part in means.groupby("label")}
+
+
 def read_results(reports: str | Path, dataset: str) -> list[Result]:
     """The rows of a data set in the order of methods.json, read from ``reports``/scores/<dataset>/; last, the method that nobody found.
 

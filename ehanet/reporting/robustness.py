@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from ehanet.data.corruptions import SEVERITIES, corrupt
 from ehanet.metrics.corruption import Resampled, corruption_errors, interval, resample_conditions
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.overlays import brightened, display_note
-from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
+from ehanet.reporting.results import Result, corrupted_frames, mark_of_manifest, read_corrupted, read_results
 from ehanet.reporting.style import MUTED, WIDTH, figure_style, headline, look, looks, panels_across, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import track_column, tracks_of
+from ehanet.reporting.tracks import against_references, of_track, reference_names, track_column, tracks_of
 from ehanet.reporting.wording import dataset_title, trained_encoders
 
 MODULES = ["ehanet.reporting.robustness"]
@@ -30,7 +31,9 @@ def robustness_report(reports: str | Path, dataset: str) -> Table:
     rows = read_results(reports, dataset)
     found = resample_conditions(scores) if len(scores) else None
     methods = dict(zip(scores["label"], scores["method"]))
-    table = _corruption_table(dataset, found, methods, about, rows) if found else no_checkpoints(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about, rows)
+    damaged = corrupted_frames(scores)
+    tried = [replace(row, frames=damaged[row.label]) for row in rows if row.label in damaged]
+    table = _corruption_table(dataset, found, methods, about, rows, tried) if found else no_checkpoints(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", about, rows)
     write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
     path = reports / "figures" / f"robustness_{dataset}"
     record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
@@ -76,12 +79,13 @@ def _words(corruption: str) -> str:
     return "JPEG" if corruption == "jpeg" else corruption.capitalize()
 
 
-def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result]) -> Table:
-    track = tracks_of(rows)
+def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result], tried: list[Result]) -> Table:
+    """``tried``: the rows with their Dice on the corrupted images."""
+    track, changes = tracks_of(rows), against_references(tried, "dice")
     reference = next((label for label in REFERENCES if label in found.methods), None)
     mark = mark_of_manifest(about["data"])
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("clean", "mDice, clean", "score"),
-               Column("corrupted", "mDice, corrupted", "score"), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
+               Column("corrupted", "mDice, corrupted", "score"), Column("difference", "Δ", "score", shown=bool(changes)), Column("p", "p (Holm)", "value", shown=bool(changes)), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
                *[Column(name.replace(" ", "_"), _words(name), "score", 3) for name in found.corruptions], Column("mark", "Mark")]
     clean, corrupted = interval(found.clean), interval(found.corrupted.mean(axis=(2, 3)))
     by_kind = found.corrupted[0].mean(axis=2)
@@ -91,6 +95,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
         cells = {"title": look(label, methods[label]).title, "label": label, "track": track.get(label), "mark": mark,
                  "clean": Score(*(float(part[place]) for part in clean)), "corrupted": Score(*(float(part[place]) for part in corrupted)),
                  "kept": f"{100 * corrupted[0][place] / clean[0][place]:.0f} %" if clean[0][place] > 0 else ""}
+        cells["difference"], cells["p"] = changes.get(label, (None, ""))
         if errors:
             itself = label == reference
             cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
@@ -98,6 +103,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
     body += absent_rows(about, rows)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
              "interval over images. Kept: corrupted in percent of clean.",
+             *([f"Δ: mean Dice on the corrupted images minus that of {reference_names(tried)}, image by image, with its interval; p: paired permutation test, corrected by Holm over the rows{of_track(tried)}."] if changes else []),
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
              if reference else "No mean corruption error: it is relative to U-Net, and neither unet nor unet-32 is among these runs.",
              "Columns of corruptions: mean Dice over the five severities."]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ehanet.metrics.statistics import compare
+from ehanet.metrics.statistics import compare, paired_differences
 from ehanet.reporting.results import RANDOM, TRAINED, Result, find_reference
-from ehanet.reporting.tables import Column
+from ehanet.reporting.tables import Column, Score
+from ehanet.reporting.wording import p_in_words
 
 NOTE = "Two tracks, ranked and tested apart (column Track): all weights random at the start, or the encoder's trained beforehand."
 TAKEN_OVER = "A start from a network that was itself trained from random weights counts as random, a teacher whose encoder was trained beforehand as a trained encoder."
@@ -47,7 +48,29 @@ def find_references(rows: list[Result]) -> dict[str, Result]:
     return {track: find_reference(own) for track, own in by_track(rows).items()}
 
 
+def reference_names(rows: list[Result]) -> str:
+    """Whom the rows are compared with, "EHANet" or one a track, in words."""
+    several = len(by_track(rows)) > 1
+    return " or ".join(f"{row.title} ({track})" if several else row.title for track, row in find_references(rows).items())
+
+
+def of_track(rows: list[Result]) -> str:
+    """" of its track" where there are two."""
+    return " of its track" if len(by_track(rows)) > 1 else ""
+
+
 def compare_tracks(rows: list[Result], score: str) -> pd.DataFrame:
     """``ehanet.metrics.statistics.compare`` within each track against its reference; one table, indexed by label."""
     references = find_references(rows)
     return pd.concat([compare({row.label: row.frames for row in own}, score, references[track].label) for track, own in by_track(rows).items()]).set_index("method")
+
+
+def against_references(rows: list[Result], score: str) -> dict[str, tuple[Score, str]]:
+    """Label -> the difference to the reference of its track with its 95 % interval, and its p after Holm's correction over the track in words; the references have none."""
+    found, references = {}, find_references(rows)
+    for track, own in by_track(rows).items():
+        frames, reference = {row.label: row.frames for row in own}, references[track].label
+        p = compare(frames, score, reference).set_index("method")["p_holm"]
+        for label, *difference in paired_differences(frames, score, reference).itertuples():
+            found[label] = Score(*difference), p_in_words(p[label])
+    return found
