@@ -86,6 +86,9 @@ def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
     assert [row["label"] for row in table.rows] == ["unet-32", "ehanet", "ehanet-kept", "lw-mhfi-net"]
     assert table.rows[3]["mark"].startswith("not available: no public code")
     assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)
+    means = scores[scores["severity"] > 0].groupby("label")["dice"].mean()
+    assert table.rows[0]["difference"].mean == pytest.approx(means["unet-32"] - means["ehanet"], abs=1e-6) and table.rows[1]["difference"] is None  # EHANet is the reference
+    assert 0 < float(table.rows[0]["p"]) <= 1 and "minus that of EHANet, image by image" in " ".join(table.notes)
     assert "no checkpoint here" in table.rows[2]["mark"]
     assert "Scored, but not tried on corrupted images here: LANet." in table.notes
     corruption_sheet(data, folder / "reports", KINDS)
