@@ -121,7 +121,8 @@ def _score(options: argparse.Namespace) -> int:
     path, name = find_checkpoint(options.checkpoint), _dataset(options.dataset)
     model = load_checkpoint_model(path).to(find_device())
     own, learned = name not in list_datasets(), {one.name for one in learned_from(path)}
-    split = options.split or (ALL if own or learned and learned.isdisjoint(parts_of(name)) else "test")  # a checkpoint that does not say may have learned from it
+    unseen = learned.isdisjoint(parts_of(name)) and bool(learned)  # a checkpoint that does not say may have learned from it
+    split = options.split or (ALL if own or unseen else "test")
     try:
         data = load_dataset(name, root=options.source, size=getattr(model, "input_size", None) or NETWORK_SIDE,
                             split="none" if own and split == ALL else None)  # one or two images cannot be split

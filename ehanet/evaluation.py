@@ -90,7 +90,7 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     labels, groups = data.masks[indices], [data.groups[index] for index in indices]
     scores = score_masks(probabilities, labels, ids=ids, groups=groups)
     choice = score_choice(probabilities, labels, ids)
-    volumes = score_volumes(probabilities, labels, groups, ids) if len(set(groups)) < len(ids) else None
+    volumes = score_volumes(probabilities, labels, groups, ids) if len(set(groups)) < len(ids) and data.name != "cvc-clinicdb" else None  # a video is no volume
     scores.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     load_plugin(run["config"].get("plugin"))
     write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"], note=method(row["method"]).note,

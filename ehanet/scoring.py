@@ -5,6 +5,7 @@ The rows and sentences are those of the model card (``ehanet.hub``) and of ``pyt
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import pandas as pd
 from torch import nn
 from tqdm.auto import tqdm
 
+from ehanet.config import find_weights
 from ehanet.data import Dataset
 from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.splits import SPLITS, content_and_split
@@ -70,9 +72,16 @@ def learned_from(checkpoint: str | Path) -> list[Learned]:
     checkpoint = Path(checkpoint)
     if checkpoint.suffix == ".safetensors":
         return [Learned(one["name"], one["content"], one.get("split", "")) for one in read_about(checkpoint).get("data", []) if one.get("content")]
-    data = read_record(record)["data"] if (record := checkpoint.with_name("record.json")).is_file() else None
-    hashes = {data["name"]: content_and_split(data), **data.get("part_hashes", {})} if data else {}
-    return [Learned(name, content[:16], split[:16]) for name, (content, split) in hashes.items()]
+    if not (path := checkpoint.with_name("record.json")).is_file():
+        return []
+    record = read_record(path)
+    data, config = record["data"], record["config"]
+    hashes = {data["name"]: content_and_split(data), **data.get("part_hashes", {})}
+    found = [Learned(name, content[:16], split[:16]) for name, (content, split) in hashes.items()]
+    for file in filter(None, (config.get("initial_weights"), config.get("teacher"))):  # what they learned is in it, too
+        with suppress(FileNotFoundError):
+            found += [one for one in learned_from(find_weights(file)) if one.name not in {own.name for own in found}]
+    return found
 
 
 def _has_seen(checkpoint: str | Path, manifest: dict, split: str) -> str:

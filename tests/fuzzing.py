@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from archives import disc, dsb2018, encoded, isic2018, kaggle_lgg, kvasir, picture
+from archives import cvc_clinicdb, disc, dsb2018, encoded, isic2018, kaggle_lgg, kvasir, picture
 from PIL import Image
 
 OWN = {f"{kind}/case {index}.{suffix}": encoded(draw(index), suffix.replace("jpg", "jpeg").replace("tif", "tiff"))
@@ -20,6 +20,7 @@ LAYOUTS = {
     "dsb2018": {"stage1_train": dsb2018(3)},
     "isic2018": dict(zip(("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"), isic2018(3))),
     "lgg": {"lgg-mri-segmentation": kaggle_lgg(3, slices=3)},
+    "cvc-clinicdb": {"CVC-ClinicDB": cvc_clinicdb([1, 25, 26])},
     "own": {"own": OWN},
 }
 SUFFIXES = (".zip", ".zip", ".zip", ".tar", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", "")

@@ -18,6 +18,7 @@ from ehanet.reporting import comparison
 from ehanet.reporting.glance import card
 from ehanet.reporting.results import published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
+from ehanet.reporting.tracks import against_references, of_track, reference_names
 from ehanet.reporting.writers import breakable, to_html, to_latex, to_markdown
 
 MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"], "content": "c" * 64, "split": {"sha256": "5" * 64}}
@@ -152,6 +153,16 @@ def test_file_names_break_between_their_words():
     assert breakable("mobilenetv1_100.imagenet.safetensors, fine-tuned") == "mobilenetv1_100.<wbr>imagenet.<wbr>safetensors, fine-tuned"
     assert breakable("0.930 (6 %), 2 of 3 (x)") == "0.930\N{NO-BREAK SPACE}(6\N{NO-BREAK SPACE}%), 2 of 3 (x)"
     assert breakable("0.85 < 1.25 e.g.") == "0.85 &lt; 1.25 e.g."
+
+
+def test_differences_stay_within_a_track(tmp_path):
+    more = {"pranet": [0.7, 0.6, 0.9, None], "canet": [0.2, 0.1, 0.4, None]}
+    rows = read_results(write_scores(tmp_path, DICE | more, encoders={"lanet": "mobilevit_s.pt, fine-tuned"}), "kvasir-seg")
+    tested = against_references(rows, "dice")
+    assert set(tested) == set(more), "LANet is alone in its track"
+    assert tested == against_references([row for row in rows if row.label != "lanet"], "dice"), "Holm's correction counts the rows of the track"
+    assert tested["canet"][0].mean == pytest.approx(sum(b - a for a, b in zip(DICE["ehanet"][:3], more["canet"])) / 4)
+    assert reference_names(rows) == "EHANet (random weights) or LANet (trained encoder)" and of_track(rows) == " of its track"
 
 
 def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):

@@ -16,11 +16,14 @@ from ehanet.evaluation import evaluate_runs
 from ehanet.inference import predict
 from ehanet.metrics.corruption import corruption_errors, interval, resample_conditions
 from ehanet.metrics.regions import dice_per_image
+from ehanet.metrics.statistics import compare
 from ehanet.models import build_model
 from ehanet.records import read_record, write_record
 from ehanet.reporting import corruption_sheet, cross_report, robustness_report
+from ehanet.reporting.results import corrupted_frames
 from ehanet.reporting.robustness import _draw_curves
 from ehanet.reporting.style import figure_style
+from ehanet.reporting.wording import p_in_words
 from ehanet.robustness import cross_scores, other_dataset, robustness_scores, write_phantom_folder
 
 ROWS = [{"method": "unet-32", "label": "unet-32", "seed": 0}, {"method": "ehanet", "label": "ehanet", "seed": 0}, {"method": "ehanet", "label": "ehanet-kept", "seed": 0}]
@@ -88,7 +91,8 @@ def test_report_names_its_reference_and_what_is_missing(scores, folder, data):
     assert table.rows[0]["mce"].mean == 100 and "in percent of that of U-Net (half width)" in " ".join(table.notes)
     means = scores[scores["severity"] > 0].groupby("label")["dice"].mean()
     assert table.rows[0]["difference"].mean == pytest.approx(means["unet-32"] - means["ehanet"], abs=1e-6) and table.rows[1]["difference"] is None  # EHANet is the reference
-    assert 0 < float(table.rows[0]["p"]) <= 1 and "minus that of EHANet, image by image" in " ".join(table.notes)
+    assert table.rows[0]["p"] == p_in_words(compare({label: corrupted_frames(scores)[label] for label in ("ehanet", "unet-32")}, "dice")["p_holm"].iloc[1])
+    assert "minus that of EHANet, image by image" in " ".join(table.notes)
     assert "no checkpoint here" in table.rows[2]["mark"]
     assert "Scored, but not tried on corrupted images here: LANet." in table.notes
     corruption_sheet(data, folder / "reports", KINDS)
@@ -136,7 +140,7 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     table = cross_report(reports, data.name, other.name)
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
     assert table.rows[1]["dice_home"].mean == pytest.approx(home, abs=1e-6)
-    assert "5 of 320 images; none looks like one of Phantom polyps (perceptual hash)." in table.notes[0]
+    assert "5 of 320 images. By perceptual hash none of them looks like an image of Phantom polyps." in table.notes[0]
     assert table.rows[-1]["label"] == "lw-mhfi-net" and table.rows[-1]["mark"].startswith("not available: no public code")
     figure = reports / "figures" / "cross_phantom-polyp.png"
     assert figure.is_file()
@@ -152,7 +156,9 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     means = scores.groupby("label", sort=False)[["dice", "boundary_f1"]].mean()
     assert table.rows[1]["dice_away"].mean == pytest.approx(means.loc["ehanet", "dice"], abs=1e-5)
     assert table.rows[0]["boundary_f1_difference_away"].mean == pytest.approx(means.loc["unet-32", "boundary_f1"] - means.loc["ehanet", "boundary_f1"], abs=1e-5)
-    assert table.rows[1]["dice_difference_away"] is None and table.rows[1]["dice_p_away"] == "" and float(table.rows[0]["dice_p_away"]) > 0  # EHANet is the reference
+    assert table.rows[1]["dice_difference_away"] is None and table.rows[1]["dice_p_away"] == ""  # EHANet is the reference
+    away = {label: [own] for label, own in scores.groupby("label")}
+    assert table.rows[0]["dice_p_away"] == p_in_words(compare(away, "dice")["p_holm"].iloc[1])
 
 
 @pytest.mark.parametrize("options, message", [

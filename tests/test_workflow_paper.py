@@ -161,6 +161,7 @@ def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
     (["--profile", "two", "--source", "nowhere", "--set", "datasets=[kvasir-seg]"], "nowhere does not exist"),
     (["--profile", "two", "--set", "datasets=[../nothing]"], "neither a name"),
     (["--profile", "two", "--set", "datasets=[dsb2018,lgg]"], "lgg cannot be downloaded directly (lgg: log in at Kaggle"),
+    (["--profile", "two", "--set", "studies={robustness: {datasets: [phantom-polyp], across: cvc-clinicdb}}"], "cvc-clinicdb cannot be downloaded directly (cvc-clinicdb: download it from polyp.grand-challenge.org"),
 ])
 def test_bad_input_is_said_in_one_line(copy, capsys, arguments, message):
     assert main(["run", *arguments]) == 1

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from archives import cvc_clinicdb, make_folder
 from planned import EVERYTHING, GLIOMA, POLYP, ROOT, copy, finished  # noqa: F401 (fixtures)
 
 from ehanet.profiles import load_profile
 from ehanet.robustness import write_phantom_folder
-from workflow.plan import make_plan
+from workflow.plan import make_plan, published_sets
 
 
 def test_only_the_profile_universal_as_written_replaces_the_shipped_checkpoint(tmp_path, monkeypatch):
@@ -129,6 +130,16 @@ def test_robustness_depends_on_the_images_that_it_crosses_over_to(tmp_path, monk
     picture = next(iter(sorted((folder / "images").iterdir())))
     picture.write_bytes(picture.read_bytes() + b"changed")
     assert len(before) == 1 and files() != before
+
+
+def test_a_study_that_crosses_over_to_a_published_data_set_is_given_its_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    root = make_folder(tmp_path / "data" / "CVC-ClinicDB", cvc_clinicdb([1, 26, 51], ("PNG",), top="")).parent
+    (tmp_path / "two.yaml").write_text("datasets: [phantom-polyp]\nseeds: [0]\nmethods: [unet-32]\nstudies: {robustness: {datasets: [phantom-polyp], across: cvc-clinicdb}}\n")
+    profile = load_profile("two", folder=tmp_path)
+    steps = make_plan(profile, str(root))
+    assert steps["robustness/phantom-polyp"].parameters["source"] == str(root) and steps["evaluate/phantom-polyp"].parameters["source"] is None
+    assert published_sets(profile) == ["cvc-clinicdb"]
 
 
 def test_where_files_lie_decides_nothing_their_content_does(tmp_path, monkeypatch):

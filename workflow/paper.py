@@ -27,7 +27,7 @@ from workflow import preflight
 from workflow.gpus import SHARE, find_gpus, gpu_share
 from workflow.kept import check_same_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
-from workflow.plan import Step, make_plan, to_run, write_plan
+from workflow.plan import Step, make_plan, published_sets, to_run, write_plan
 from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,13 +106,13 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         way = "; SET='encoder_weights=null pretrained=true' takes timm's own" if profile.settings.get("encoder_weights") else ""
         raise FileNotFoundError(f"none of the {len(profile.absent)} rows of {profile.name} can be trained: {profile.absent[0].reason.removeprefix('not available: ')}{way}")
     with Lock(profile.name) as lock:
-        downloads = {} if source else {name: missing_archives(name) for dataset in profile.datasets for name in parts_of(dataset) if name in CATALOGUE}
-        downloads = {name: archives for name, archives in downloads.items() if archives}
+        published = published_sets(profile)
+        downloads = {} if source else {name: archives for name in published if (archives := missing_archives(name))}
         if byhand := [name for name, archives in downloads.items() if any(archive.url is None for archive in archives)]:
             ways = "; ".join(f"{name}: {CATALOGUE[name].how_to_get}" for name in byhand)
             raise FileNotFoundError(f"{' and '.join(byhand)} cannot be downloaded directly ({ways}); give SOURCE= the folder that holds all archives, "
                                     "or SET='datasets=[...]' without it")
-        if source and not any(part in CATALOGUE for dataset in profile.datasets for part in parts_of(dataset)):
+        if source and not published:
             print(f"SOURCE is not used: {profile.name} has no published data set; PROFILE=laptop has.")
         _explain_downloads(profile, downloads)
         if only_plan and downloads:

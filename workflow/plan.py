@@ -104,9 +104,9 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
         for study, (datasets, own) in profile.studies.items():
             needed = kinds.NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
-                own_methods = [run.label for run in runs if run.plugin]
-                add(study, _study_parameters(study, {**common, **folders, **published, "rows": rows}, own, own_methods), [before[needed]],
-                    source_files(own["across"], source) if own.get("across") else ())
+                own_methods, across = [run.label for run in runs if run.plugin], own.get("across")
+                given = {**common, **folders, **published, "rows": rows} | ({"source": source} if across in CATALOGUE else {})
+                add(study, _study_parameters(study, given, own, own_methods), [before[needed]], source_files(across, source) if across else ())
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
 
@@ -163,6 +163,12 @@ def source_files(dataset: str, source: str | None) -> list[dict]:
         files, folders = [describe(path, None)], [path, path.parent]
     splits = [folder / f"{dataset_key(dataset)}.split.csv" for folder in folders]
     return files + [describe(split, None) for split in splits if split.is_file()][:1]
+
+
+def published_sets(profile: Profile) -> list[str]:
+    """The data sets of the catalogue that a profile trains on or crosses over to."""
+    names = [part for dataset in profile.datasets for part in parts_of(dataset)] + [own.get("across") for _, own in profile.studies.values()]
+    return [name for name in dict.fromkeys(names) if name in CATALOGUE]
 
 
 def to_run(steps: dict[str, Step]) -> dict[str, str]:

@@ -40,34 +40,42 @@ def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: f
     Returns:
         first and second (indices, first < second), distance in bits, correlation, identical (every byte); the most alike first.
     """
-    found = _alike(reduced(images), distance, correlation)
+    grey = reduced(images)
+    hashes = perceptual_hashes(grey)
+    pairs = _close(hashes, hashes, distance)
+    found = _correlated(pairs[pairs["first"] < pairs["second"]], grey, grey, correlation)
     found["identical"] = [bool(np.array_equal(images[one], images[other])) for one, other in zip(found["first"], found["second"])]
     return found.sort_values(["identical", "distance", "correlation", "first"], ascending=[False, True, False, True], ignore_index=True)
 
 
 def resembling(images: np.ndarray, known: np.ndarray) -> list[int]:
     """Indices of ``images`` that look like one of ``known``, by the measure of :func:`near_duplicates`; each uint8 (N, H, W, 3), of any sizes."""
-    found = _alike(np.concatenate([reduced(known), reduced(images)]), DISTANCE, CORRELATION)
-    found = found[(found["first"] < len(known)) & (found["second"] >= len(known))]
-    return sorted({int(index) - len(known) for index in found["second"]})
+    ones, others = reduced(images), reduced(known)
+    return sorted(set(_correlated(_close(perceptual_hashes(ones), perceptual_hashes(others), DISTANCE), ones, others, CORRELATION)["first"].tolist()))
 
 
-def _alike(grey: np.ndarray, distance: int, correlation: float) -> pd.DataFrame:
-    """Pairs of reduced images (N, 32, 32) that look alike: first, second, distance, correlation."""
-    hashes = perceptual_hashes(grey)
-    flat = grey.reshape(len(grey), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+def _close(hashes: np.ndarray, others: np.ndarray, distance: int) -> pd.DataFrame:
+    """Pairs of hashes, one of each, that differ in at most ``distance`` bits: first, second, distance."""
     pairs = []
     for start in range(0, len(hashes), _CHUNK):
-        apart = np.bitwise_count(hashes[start:start + _CHUNK, None] ^ hashes[None])
+        apart = np.bitwise_count(hashes[start:start + _CHUNK, None] ^ others[None])
         first, second = np.nonzero(apart <= distance)
-        kept = second > first + start
-        first, second = first[kept], second[kept]
         pairs.append(np.stack([first + start, second, apart[first, second]], axis=1).astype(int))
-    found = pd.DataFrame(np.concatenate(pairs), columns=["first", "second", "distance"])
-    found["correlation"] = (flat[found["first"]] * flat[found["second"]]).sum(axis=1)
+    return pd.DataFrame(np.concatenate(pairs), columns=["first", "second", "distance"])
+
+
+def _correlated(pairs: pd.DataFrame, ones: np.ndarray, others: np.ndarray, correlation: float) -> pd.DataFrame:
+    """Those of the pairs whose reduced images (N, 32, 32), one of each, correlate, with the correlation."""
+    first, second = (_normed(grey)[pairs[name]] for grey, name in ((ones, "first"), (others, "second")))
+    found = pairs.assign(correlation=(first * second).sum(axis=1))
     return found[found["correlation"] >= correlation].reset_index(drop=True)
+
+
+def _normed(grey: np.ndarray) -> np.ndarray:
+    """Rows of mean 0 and length 1."""
+    flat = grey.reshape(len(grey), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
 def leakage(pairs: pd.DataFrame, places: list[str], groups: list[str]) -> pd.DataFrame:

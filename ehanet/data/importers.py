@@ -98,7 +98,7 @@ def _lgg(path: PurePosixPath) -> Found | None:
 def _cvc_clinicdb(path: PurePosixPath) -> Found | None:
     """The frames of a video are one group: they resemble each other. Where the files come as PNG and as TIFF, in a folder each, the PNG are taken."""
     role = {"Original": "image", "Ground Truth": "mask"}.get(path.parts[-2]) if len(path.parts) >= 2 else None
-    if role is None or not re.fullmatch(r"[0-9]+", path.stem) or path.suffix.lower() not in (".png", ".tif", ".tiff") or "TIF" in path.parts[:-2]:
+    if role is None or not re.fullmatch(r"[0-9]{1,3}", path.stem) or path.suffix.lower() not in (".png", ".tif", ".tiff") or "TIF" in path.parts[:-2]:
         return None
     video = bisect_left(CVC_LAST_FRAMES, int(path.stem)) + 1
     return Found(path.stem, role, f"video_{video:02d}")

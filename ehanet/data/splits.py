@@ -135,7 +135,7 @@ def resolve_split(
     warnings = [f"the split {account['source']} has no images for {part}" for part in SPLITS if not len(indices[part]) and rule != "none"]
     straddling = sum(count > 1 for count in Counter(group for group, _ in set(zip(groups, places))).values())
     if straddling:
-        warnings.append(f"the split {account['source']} has {straddling} patients in more than one part: its scores are too good")
+        warnings.append(f"the split {account['source']} has {straddling} patients (or videos) in more than one part: its scores are too good")
     return indices, account, warnings
 
 

@@ -13,7 +13,7 @@ from ehanet.reporting.plots import draw_scores
 from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import by_track, compare_tracks, find_references, track_column, track_notes, tracks_of
+from ehanet.reporting.tracks import by_track, compare_tracks, find_references, of_track, reference_names, track_column, track_notes, tracks_of
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, p_in_words, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
@@ -155,7 +155,7 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
     notes = [f"Δ: mean of the row minus {reference_names(rows)}, image by image. p: paired permutation test of that difference, corrected by Holm over the rows{own}.",
              f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{own} when the test images are drawn anew (bootstrap).",
              "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
-    return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {name}", mark_of(rows), columns, body, notes)
+    return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {reference_names(rows)}", mark_of(rows), columns, body, notes)
 
 
 def _published(dataset: str) -> Table:

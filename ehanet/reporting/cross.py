@@ -15,8 +15,8 @@ from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, r
 from ehanet.reporting.robustness import absent_rows, no_checkpoints
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import against_references, compare_tracks, of_track, reference_names, track_column, tracks_of
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.tracks import against_references, compare_tracks, find_references, of_track, reference_names, track_column, track_notes, tracks_of
+from ehanet.reporting.wording import dataset_title, group_word
 
 MODULES = ["ehanet.reporting.cross"]
 SCORES = {"dice": "mDice", "boundary_f1": "Boundary F1"}
@@ -33,8 +33,8 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
     rows = read_results(reports, dataset)
     path = reports / "figures" / f"cross_{dataset}"
-    for left in path.parent.glob(f"{path.name}.*"):
-        left.unlink()  # of another choice of methods
+    for suffix in ("png", "pdf", "json"):
+        path.with_name(f"{path.name}.{suffix}").unlink(missing_ok=True)  # of another choice of methods
     if scores.empty:
         table = no_checkpoints(f"cross_{dataset}", caption, about, rows)
         write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
@@ -56,27 +56,32 @@ def _rows(rows: list[Result], scores: pd.DataFrame, frame: Callable[[str, int], 
 
 
 def _table(name: str, caption: str, places: dict[str, list[Result]], about: dict, rows: list[Result], titles: tuple[str, str]) -> Table:
-    track, mark = tracks_of(rows), mark_of_manifest(about["data"])
-    body = [{"title": row.title, "label": row.label, "track": track[row.label], "mark": mark} for row in places["away"]]
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
+    away, mark = places["away"], mark_of_manifest(about["data"])
+    track, tested = tracks_of(away), len(away) > len(find_references(away))
+    body = [{"title": row.title, "label": row.label, "track": track[row.label], "mark": mark} for row in away]
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(away)]
     for score, words in SCORES.items():
         for place, title in zip(PLACES, titles):
-            means, changes = compare_tracks(places[place], score), against_references(places[place], score)
+            means, there = compare_tracks(places[place], score), place == "away"
+            changes = against_references(places[place], score, means)
             for cells in body:
                 label = cells["label"]
                 cells[f"{score}_{place}"] = Score(*(float(means.loc[label, key]) for key in ("mean", "low", "high")))
                 cells[f"{score}_difference_{place}"], cells[f"{score}_p_{place}"] = changes.get(label, (None, ""))
-            away = place == "away"
-            columns += [Column(f"{score}_{place}", f"{words} on {title}{'' if away else ', test'}", "score", shown=away or score == "dice"),
-                        Column(f"{score}_difference_{place}", "Δ there", "score", shown=away and bool(changes)), Column(f"{score}_p_{place}", "p (Holm)", "value", shown=away and bool(changes))]
+            columns += [Column(f"{score}_{place}", f"{words} on {title}{'' if there else ', test'}", "score", shown=there or score == "dice"),
+                        Column(f"{score}_difference_{place}", "Δ there", "score", shown=there and tested), Column(f"{score}_p_{place}", "p (Holm)", "value", shown=there and tested)]
     columns.append(Column("mark", "Mark"))
-    alike = about["about"]["alike"]
-    likeness = f", {len(alike)} of which look like one of {titles[0]} (perceptual hash), {alike[0]} first" if alike else f"; none looks like one of {titles[0]} (perceptual hash)"
-    notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images{likeness}.",
-             "Intervals: 95 % bootstrap over the images of each data set, or over patients or videos where several images are of one."]
-    if changes:
-        notes.append(f"Δ there: mean of the row minus {reference_names(places['away'])} on {titles[1]}, image by image, with its interval; p: paired permutation test of whole images, patients or videos, "
-                     f"corrected by Holm over the rows{of_track(places['away'])}.")
+    alike = about.get("about", {}).get("alike")  # older records do not say
+    likeness = "" if alike is None else f" By perceptual hash {len(alike) or 'none'} of them {'look' if len(alike) > 1 else 'looks'} like an image of {titles[0]}{f', first image {alike[0]}' if alike else ''}."
+    notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images.{likeness}",
+             f"Intervals: 95 % bootstrap, on {titles[0]} over {group_word(places['home'])}, on {titles[1]} over {group_word(away, about['data']['name'])}."]
+    if tested:
+        notes.append(f"Δ there: mean of the row minus {reference_names(away)} on {titles[1]}, image by image, with its interval; p: paired permutation test of whole {group_word(away, about['data']['name'])}, "
+                     f"corrected by Holm over the rows{of_track(away)}.")
+    notes += track_notes(away)
+    told = {cells.get("label") for cells in (*body, *absent_rows(about, rows))}
+    if untried := [row.title for row in rows if row.frames and row.label not in told]:
+        notes.append(f"Scored on {titles[0]}, but not tried on {titles[1]} here: {'; '.join(untried)}.")
     if about["data"]["name"].startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")

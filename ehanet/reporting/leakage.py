@@ -15,7 +15,7 @@ from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Table, write_table
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, group_name
 
 MODULES = ["ehanet.data.duplicates", "ehanet.reporting.leakage"]
 SHOWN = 8  # pairs in the figure
@@ -45,18 +45,23 @@ def leakage_report(data: Dataset, reports: str | Path) -> Table:
 def _splits(data: Dataset) -> dict[str, list[str]]:
     """Name -> part of each image: the split in use and, where images form groups, the one that cuts through them."""
     account, grouped = data.manifest["split"], _grouped(data)
-    used = account["source"] if account["source"] != "rule" else "by patient" if grouped else "by image"
-    return {used: split_places(data.splits, len(data.ids))} | ({"by slice, as released": rule_split(data.ids, data.ids)} if grouped else {})
+    used = account["source"] if account["source"] != "rule" else f"by {group_name(data.name)[:-1]}" if grouped else "by image"
+    return {used: split_places(data.splits, len(data.ids))} | ({"by slice, as released": rule_split(data.ids, data.ids)} if _sliced(data) else {})
 
 
 def _grouped(data: Dataset) -> bool:
     return len(set(data.groups)) < len(data.ids)
 
 
+def _sliced(data: Dataset) -> bool:
+    """Whether the images are slices of patients, which the released code splits one by one."""
+    return _grouped(data) and group_name(data.name) == "patients"
+
+
 def _table(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]]) -> Table:
     grouped = _grouped(data)
     columns = [Column("split", "Split"), Column("between", "Between"), Column("pairs", "Near-duplicate pairs", "count"), Column("identical", "of them identical", "count"),
-               Column("affected", "Images affected", "count"), Column("share", "Share", "value"), Column("groups", "Patients in both", "count", shown=grouped),
+               Column("affected", "Images affected", "count"), Column("share", "Share", "value"), Column("groups", f"{group_name(data.name).capitalize()} in both", "count", shown=grouped),
                Column("mark", "Mark")]
     mark = mark_of_manifest(data.manifest)
     body = []
@@ -70,7 +75,7 @@ def _table(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]]) -> 
              f"of the images reduced to 32 × 32 grey pixels; found at {data.images.shape[1]} × {data.images.shape[1]} pixels. Mirrored or turned copies are not looked for.",
              "Images affected: those of the second split that have a near-duplicate in the first. Likeness is no proof: look at the pictures.",
              f"Within one part of the split: {within} further pairs." + (f" All pairs: leakage/{data.name}.csv." if len(pairs) else "")]
-    if grouped:
+    if _sliced(data):
         notes.append(f"{len(data.ids)} slices of {len(set(data.groups))} patients. By slice: the same rule on slices instead of patients, which is what the released "
                      "code's split does.")
     return Table(f"leakage_{data.name}", f"{dataset_title(data.name)}: what the splits share", mark, columns, body, notes)

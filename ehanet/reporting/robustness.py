@@ -1,4 +1,4 @@
-"""Robustness: curves of Dice against severity, the mean corruption error, another data set's images; from result files."""
+"""Robustness: curves of Dice against severity, the mean corruption error, differences to the reference; from result files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ehanet.reporting.overlays import brightened, display_note
 from ehanet.reporting.results import Result, corrupted_frames, mark_of_manifest, read_corrupted, read_results
 from ehanet.reporting.style import MUTED, WIDTH, figure_style, headline, look, looks, panels_across, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.tracks import against_references, of_track, reference_names, track_column, tracks_of
-from ehanet.reporting.wording import dataset_title, trained_encoders
+from ehanet.reporting.tracks import against_references, of_track, reference_names, track_column, track_notes, tracks_of
+from ehanet.reporting.wording import dataset_title, group_word, trained_encoders
 
 MODULES = ["ehanet.reporting.robustness"]
 REFERENCES = ("unet", "unet-32")  # of the mean corruption error, the first that is there
@@ -81,10 +81,10 @@ def _words(corruption: str) -> str:
 
 def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], about: dict, rows: list[Result], tried: list[Result]) -> Table:
     """``tried``: the rows with their Dice on the corrupted images."""
-    track, changes = tracks_of(rows), against_references(tried, "dice")
+    track, changes = tracks_of(tried), against_references(tried, "dice")
     reference = next((label for label in REFERENCES if label in found.methods), None)
     mark = mark_of_manifest(about["data"])
-    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows), Column("clean", "mDice, clean", "score"),
+    columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(tried), Column("clean", "mDice, clean", "score"),
                Column("corrupted", "mDice, corrupted", "score"), Column("difference", "Δ", "score", shown=bool(changes)), Column("p", "p (Holm)", "value", shown=bool(changes)), Column("kept", "Kept", "value"), Column("mce", "mCE", "score", 1, shown=reference is not None),
                *[Column(name.replace(" ", "_"), _words(name), "score", 3) for name in found.corruptions], Column("mark", "Mark")]
     clean, corrupted = interval(found.clean), interval(found.corrupted.mean(axis=(2, 3)))
@@ -102,8 +102,8 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
         body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
     body += absent_rows(about, rows)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
-             "interval over images. Kept: corrupted in percent of clean.",
-             *([f"Δ: mean Dice on the corrupted images minus that of {reference_names(tried)}, image by image, with its interval; p: paired permutation test, corrected by Holm over the rows{of_track(tried)}."] if changes else []),
+             f"interval over {group_word(tried)}. Kept: corrupted in percent of clean.",
+             *([f"Δ: mean Dice on the corrupted images minus that of {reference_names(tried)}, image by image, with its interval; p: paired permutation test, corrected by Holm over the rows{of_track(tried)}."] if changes else []), *track_notes(tried),
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
              if reference else "No mean corruption error: it is relative to U-Net, and neither unet nor unet-32 is among these runs.",
              "Columns of corruptions: mean Dice over the five severities."]

@@ -63,7 +63,7 @@ PARTS = [
         "figures/robustness_{}": "Dice against the severity of each corruption, with its 95 % interval over images.",
         "figures/corruptions_{}": "One test image under each corruption, from as it is to severity 5.",
         "tables/cross_{}": "",
-        "figures/cross_{}": "The same networks on another data set: do they keep their distance to EHANet?"}),
+        "figures/cross_{}": "The same networks on another data set: do they keep their distance to the reference?"}),
     Part("Protocol audit", {
         "tables/protocol_{}": "",
         "figures/protocol_{}": "What each choice of the released code does to the number, one at a time; right of the dashed line is a higher score, not a better one."}),

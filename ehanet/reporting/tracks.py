@@ -65,12 +65,16 @@ def compare_tracks(rows: list[Result], score: str) -> pd.DataFrame:
     return pd.concat([compare({row.label: row.frames for row in own}, score, references[track].label) for track, own in by_track(rows).items()]).set_index("method")
 
 
-def against_references(rows: list[Result], score: str) -> dict[str, tuple[Score, str]]:
-    """Label -> the difference to the reference of its track with its 95 % interval, and its p after Holm's correction over the track in words; the references have none."""
+def against_references(rows: list[Result], score: str, table: pd.DataFrame | None = None) -> dict[str, tuple[Score, str]]:
+    """Label -> the difference to the reference of its track with its 95 % interval, and its p after Holm's correction over the track in words; the references have none.
+
+    Args:
+        table: of :func:`compare_tracks` for these rows and this score, where it is at hand.
+    """
     found, references = {}, find_references(rows)
     for track, own in by_track(rows).items():
-        frames, reference = {row.label: row.frames for row in own}, references[track].label
-        p = compare(frames, score, reference).set_index("method")["p_holm"]
-        for label, *difference in paired_differences(frames, score, reference).itertuples():
-            found[label] = Score(*difference), p_in_words(p[label])
+        if len(own) > 1:
+            table = compare_tracks(rows, score) if table is None else table
+            for label, *difference in paired_differences({row.label: row.frames for row in own}, score, references[track].label).itertuples():
+                found[label] = Score(*difference), p_in_words(table.loc[label, "p_holm"])
     return found
