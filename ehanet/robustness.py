@@ -24,6 +24,7 @@ from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record, write_record
 
 COLUMNS = ["method", "label", "seed", "corruption", "severity", "image", "group", "dice"]
+ELSEWHERE = ["image", "group", "dice", "iou", "precision", "recall", "boundary_f1", "hd95", "gt_empty", "pred_empty"]  # what is kept of an image of another data set: there are many
 CLEAN = "none"  # the corruption of severity 0
 PHANTOM_SEED = 1  # of another phantom data set of the same kind
 
@@ -68,13 +69,13 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
 
 def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], images: int = 200,
                  methods: list[str] | None = None) -> pd.DataFrame:
-    """Score runs of ``data`` on all images of ``other``, none of which they have seen, into ``reports``/robustness/<data set>__on__<other>.csv.
+    """Score runs of ``data`` on the images of ``other``, another data set, into ``reports``/robustness/<data set>__on__<other>.csv.
 
     Args:
         images: at most so many of the other's images, at equal steps.
 
     Returns:
-        The rows of ``score_masks`` with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`. The record's
+        Columns of ``score_masks`` (``ELSEWHERE``) with method, label and seed in front; further arguments and errors as in :func:`robustness_scores`. The record's
         ``about`` names, as ``alike``, the images that look like one of ``data``.
 
     Raises:
@@ -89,7 +90,7 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     ids, groups = [other.ids[index] for index in indices], [other.groups[index] for index in indices]
     parts = []
     for row, model, flips in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
-        scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)
+        scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)[ELSEWHERE]
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     path = Path(reports) / "robustness" / f"{data.name}__on__{other.name}"

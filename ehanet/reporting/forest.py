@@ -40,7 +40,7 @@ def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mar
         for place, change in enumerate(changes):
             if score in change.differences:
                 _draw_change(axis, change.differences[score], place, 4 if one_scale else 5.5)  # a large marker hides a short interval
-        axis.set_title(textwrap.fill(name, 60 // across))
+        axis.set_title(textwrap.fill(name, 60 // across, break_on_hyphens=False))
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.12)
         axis.locator_params(axis="x", nbins=4)  # so that long numbers do not touch
