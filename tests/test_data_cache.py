@@ -289,6 +289,6 @@ def test_phantoms_go_through_the_same_cache(monkeypatch):
 
 
 def test_names_are_listed_and_the_import_is_light():
-    assert list_datasets()[:4] == ["kvasir-seg", "dsb2018", "isic2018", "lgg"] and list_datasets()[8:] == ["universal", "universal-phantoms"]
+    assert list_datasets()[:4] == ["kvasir-seg", "dsb2018", "isic2018", "lgg"] and list_datasets()[8:] == ["universal", "universal-phantoms", "cvc-clinicdb"]
     code = "import sys, ehanet.data; print([m for m in ('torch', 'timm', 'torchvision', 'ehanet.data.phantoms') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

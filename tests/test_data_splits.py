@@ -131,5 +131,5 @@ def test_a_published_split_that_tears_patients_apart_is_noted(tmp_path, fresh_ca
     torn = tmp_path / "torn.csv"
     torn.write_text("name,split\n" + "".join(f"{i},{('train', 'val', 'train')[n % 3]}\n" for n, i in enumerate(by_rule.ids)))
     warnings = load_dataset("lgg", root=tmp_path, size=16, split=torn).manifest["warnings"]
-    assert any("3 patients in more than one part" in warning for warning in warnings)
+    assert any("3 patients (or videos) in more than one part" in warning for warning in warnings)
     assert any("no images for test" in warning for warning in warnings)

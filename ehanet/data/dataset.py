@@ -44,7 +44,8 @@ class Dataset:
 
 def list_datasets() -> list[str]:
     """Names that ``load_dataset`` knows; it takes a folder's or an archive's path as well."""
-    return [*CATALOGUE, *_phantoms().PHANTOMS, *UNIONS]
+    joint = [name for name in CATALOGUE if name in UNIONS["universal"]]
+    return [*joint, *_phantoms().PHANTOMS, *UNIONS, *(name for name in CATALOGUE if name not in joint)]
 
 
 def load_dataset(
