@@ -60,6 +60,12 @@ def absent_rows(about: dict, rows: list[Result]) -> list[dict]:
     return [*here.values(), *[row.empty_cells for row in rows if not row.frames]]
 
 
+def untried_titles(rows: list[Result], body: list[dict]) -> list[str]:
+    """The methods with scores that have no row in the body of a table, not even an empty one."""
+    told = {cells.get("label") for cells in body}
+    return [row.title for row in rows if row.frames and row.label not in told]
+
+
 def no_checkpoints(name: str, caption: str, about: dict, rows: list[Result]) -> Table:
     """The table where no run has a checkpoint."""
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"), Column("mark", "Mark")]
@@ -107,8 +113,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
              f"mCE: 1 − Dice summed over severities, in percent of that of {look(reference, methods[reference]).title}, mean over corruptions; below 100 is more robust than it."
              if reference else "No mean corruption error: it is relative to U-Net, and neither unet nor unet-32 is among these runs.",
              "Columns of corruptions: mean Dice over the five severities."]
-    told = {row.get("label") for row in body}
-    if untried := [row.title for row in rows if row.frames and row.label not in told]:
+    if untried := untried_titles(rows, body):
         notes.append(f"Scored, but not tried on corrupted images here: {'; '.join(untried)}.")
     return Table(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", mark, columns, body, notes)
 
