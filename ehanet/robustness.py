@@ -19,6 +19,7 @@ from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
 from ehanet.files import file_sha256, write_atomically
 from ehanet.inference import predict, predict_each
+from ehanet.kept_scores import KeptScores, kept_records, kept_scores
 from ehanet.metrics import score_masks
 from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record, write_record
@@ -35,13 +36,14 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
 
     Args:
         runs: folder of the data set's runs, <label>/seed<k>/best.pt below it.
-        rows: ``{"method", "label", "seed"}`` of each finished run.
+        rows: ``{"method", "label", "seed"}`` of each finished run, with ``"kept": True`` where the report holds it: its scores of the same images, where the
+            file has them, are taken as they are, whatever code computed them; the record's ``about`` then says, as ``kept``, whose they are.
         images: at most so many test images, at equal steps; each has its own seed, the same for every run and severity.
         methods: labels to take; None takes all. corruptions: None takes those that occur in the data set's modality.
 
     Returns:
-        method, label, seed, corruption ("none" for the images as they are), severity (0 to 5), image, group, dice. The record's ``absent`` names
-        the rows that could not be predicted, with the reason: a kept report holds predictions but no checkpoints.
+        method, label, seed, corruption ("none" for the images as they are), severity (0 to 5), image, group, dice, a run after the other. The record's
+        ``absent`` names the rows that could not be predicted, with the reason: a kept report holds predictions but no checkpoints.
 
     Raises:
         ValueError: an unknown label or corruption.
@@ -50,9 +52,12 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
     for name in names:
         if name not in CORRUPTIONS:
             raise ValueError(f"corruptions: {name!r} is unknown; known: {', '.join(CORRUPTIONS)}")
-    models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
     indices = _equal_steps(data.splits["test"], images)
     conditions = [(CLEAN, 0)] + [(name, severity) for name in names for severity in SEVERITIES]
+    file, rows = Path(reports) / "robustness" / f"{data.name}.csv", _chosen(rows, methods)
+    records = kept_records(Path(reports), data.name, rows)
+    kept = kept_scores(file, records, [data.ids[index] for index in indices], data.manifest, set(conditions))
+    models, absent, inputs = _load_models(Path(runs), rows, records, kept)
     scenes = (((name, severity, index), data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)))
               for name, severity in conditions for index in indices)
     # one stream for each run, in step, so that a network is made ready once and an image is corrupted once
@@ -62,8 +67,8 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
         for (row, _, _), ((name, severity, index), probability) in zip(models, predictions):
             dice = dice_per_image(probability[None], data.masks[index][None].astype(bool))[0]
             found.append({**row, "corruption": name, "severity": severity, "image": data.ids[index], "group": data.groups[index], "dice": dice})
-    scores = pd.DataFrame(found, columns=COLUMNS)
-    _write(scores, Path(reports) / "robustness" / data.name, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
+    scores = _joined(rows, pd.DataFrame(found, columns=COLUMNS), kept)
+    _write(scores, file, {}, kept, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
     return scores
 
 
@@ -84,20 +89,22 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     seen = [data.manifest["content"], *(content for content, _ in data.manifest.get("part_hashes", {}).values())]
     if other.manifest["content"] in seen:
         raise ValueError(f"across: {other.name} holds the images that the runs of {data.name} learned from; name another data set, or leave {data.name} out of this study")
-    models, absent, inputs = _load_models(Path(runs), _chosen(rows, methods))
     indices = _equal_steps(np.arange(len(other.ids)), images)
     pictures, labels = np.ascontiguousarray(other.images[indices]), other.masks[indices]
     ids, groups = [other.ids[index] for index in indices], [other.groups[index] for index in indices]
+    file, rows = Path(reports) / "robustness" / f"{data.name}__on__{other.name}.csv", _chosen(rows, methods)
+    records = kept_records(Path(reports), data.name, rows)
+    kept = kept_scores(file, records, ids, other.manifest)
+    models, absent, inputs = _load_models(Path(runs), rows, records, kept)
     parts = []
     for row, model, flips in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
         scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)[ELSEWHERE]
         parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    path = Path(reports) / "robustness" / f"{data.name}__on__{other.name}"
+    found = _joined(rows, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS), kept)
     alike = [ids[index] for index in resembling(pictures, data.images)]
-    _write(found, path, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest, about={"alike": alike})
-    for left in path.parent.glob(f"{glob.escape(data.name)}__on__*"):
-        if left.stem != path.name:
+    _write(found, file, {"alike": alike}, kept, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest)
+    for left in file.parent.glob(f"{glob.escape(data.name)}__on__*"):
+        if left.stem != file.stem:
             left.unlink()  # of another data set that the study crossed over to before; the report has one
     return found
 
@@ -128,21 +135,35 @@ def _chosen(rows: list[dict], methods: list[str] | None) -> list[dict]:
     for label in methods or []:
         if label not in known:
             raise ValueError(f"methods: {label!r} is not among the runs: {', '.join(known)}")
-    return [{key: row[key] for key in ("method", "label", "seed")} for row in rows if not methods or row["label"] in methods]
+    return [row for row in rows if not methods or row["label"] in methods]
 
 
-def _load_models(runs: Path, rows: list[dict]) -> tuple[list, list[dict], list[str]]:
-    """(row, network, whether it predicts over flips) of each run with a checkpoint, the rows without one, and the records' ids."""
+def _load_models(runs: Path, rows: list[dict], records: dict[tuple[str, int], str], kept: KeptScores) -> tuple[list, list[dict], list[str]]:
+    """(row, network, whether it predicts over flips) of each run to be scored, the rows that cannot be, and the records' ids, kept ones included.
+
+    ``records``: ids of the trainings that the report keeps; a checkpoint of another training of the same name is not theirs.
+    """
     models, absent, inputs = [], [], []
     for row in rows:
+        run, row = (row["label"], row["seed"]), {key: row[key] for key in ("method", "label", "seed")}
         folder = runs / row["label"] / f"seed{row['seed']}"
-        if not (folder / "best.pt").is_file():
+        if run in kept.runs:
+            inputs.append(kept.runs[run])
+        elif (folder / "best.pt").is_file() and (found := read_record(folder / "record.json")["id"]) == records.get(run, found):
+            model, config = restore_model(load_best(folder))
+            models.append((row, model.to(device_or_other(config.device)), config.test_flips))
+            inputs.append(found)
+        else:
             absent.append({**row, "reason": "not available: no checkpoint here, only stored predictions"})
-            continue
-        model, config = restore_model(load_best(folder))
-        models.append((row, model.to(device_or_other(config.device)), config.test_flips))
-        inputs.append(read_record(folder / "record.json")["id"])
     return models, absent, inputs
+
+
+def _joined(rows: list[dict], found: pd.DataFrame, kept: KeptScores) -> pd.DataFrame:
+    """The scores found and those kept, a run after the other in the order of ``rows``."""
+    scores = found if kept.scores is None else pd.concat([found, kept.scores] if len(found) else [kept.scores], ignore_index=True)
+    places = {(row["label"], row["seed"]): place for place, row in enumerate(rows)}
+    order = sorted(range(len(scores)), key=[places[run] for run in zip(scores["label"], scores["seed"])].__getitem__)
+    return scores.iloc[order].reset_index(drop=True)
 
 
 def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
@@ -151,7 +172,8 @@ def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(indices)[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int))]
 
 
-def _write(scores: pd.DataFrame, path: Path, **fields) -> None:
+def _write(scores: pd.DataFrame, file: Path, about: dict, kept: KeptScores, **fields) -> None:
     own_groups = (scores["group"] == scores["image"]).all()  # said once: hashes for names are half of the file
-    write_atomically(path.with_name(path.name + ".csv"), (scores.drop(columns="group") if own_groups else scores).to_csv(index=False, float_format="%.6g"))
-    write_record(path.with_name(path.name + ".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=file_sha256(path.with_name(path.name + ".csv")), **fields)
+    write_atomically(file, (scores.drop(columns="group") if own_groups else scores).to_csv(index=False, float_format="%.6g"))
+    about = about | ({"kept": kept.origin} if kept.origin else {})
+    write_record(file.with_suffix(".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=file_sha256(file), **fields, **({"about": about} if about else {}))
