@@ -103,7 +103,7 @@ def test_cvc_clinicdb_groups_frames_by_video_and_counts_png_and_tiff_once(tmp_pa
     for kinds in (("TIF",), ("PNG",)):
         alone = load_dataset("cvc-clinicdb", root=root_of(tmp_path / kinds[0], {"CVC-ClinicDB.zip": cvc_clinicdb(FRAMES, kinds)}, make_folder), size=32)
         assert alone.manifest["content"] == both.manifest["content"] and alone.groups == both.groups
-    assert "8 images, the official release has 612" in both.manifest["warnings"]
+    assert "8 images, the official release has 612" in both.manifest["warnings"] and both.manifest["grouped_by"] == "videos"
 
 
 def test_dsb_unites_the_nuclei_and_drops_alpha(tmp_path, fresh_cache):

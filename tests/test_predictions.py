@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,15 @@ def test_keep_trains_only_what_the_report_lacks(checkout):
     assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
     (checkout / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
     assert trained(True) == both
+
+
+@pytest.mark.parametrize(("kind", "volumes"), [("patients", True), ("videos", False)])
+def test_slices_of_a_patient_form_a_volume_and_frames_of_a_video_do_not(tmp_path, kind, volumes):
+    alone = make_dataset()
+    data = replace(alone, groups=[f"group {index // 4}" for index in range(len(alone.ids))], manifest={**alone.manifest, "grouped_by": kind})
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1})
+    evaluate_runs(data, tmp_path, reports, [{"method": "ehanet", "label": "ehanet", "seed": 0, "kept": True}])
+    assert (reports / "scores" / data.name / "volumes.csv").is_file() == volumes
 
 
 def test_a_kept_run_needs_no_weights_file(checkout, capsys):

@@ -16,9 +16,10 @@ from ehanet.metrics.scores import COLUMNS
 from ehanet.records import read_record, write_record
 from ehanet.reporting import comparison
 from ehanet.reporting.glance import card
-from ehanet.reporting.results import published, read_results
+from ehanet.reporting.results import Result, published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.tracks import against_references, of_track, reference_names
+from ehanet.reporting.wording import group_word
 from ehanet.reporting.writers import breakable, to_html, to_latex, to_markdown
 
 MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"], "content": "c" * 64, "split": {"sha256": "5" * 64}}
@@ -146,7 +147,7 @@ def test_empty_images_and_the_distances_they_give_are_said(tmp_path):
 def test_why_no_cell_is_bold(tmp_path):
     same = [0.5, 0.25]
     notes = comparison(write_scores(tmp_path, {label: same for label in ("ehanet", "lanet")}), "kvasir-seg")["comparison_kvasir-seg"].notes
-    assert any("No cell is bold: no row beats every other one significantly. With so few images or patients and as many rows the smallest possible p is 0.500." in note for note in notes)
+    assert any("No cell is bold: no row beats every other one significantly. With so few images and as many rows the smallest possible p is 0.500." in note for note in notes)
 
 
 def test_file_names_break_between_their_words():
@@ -298,3 +299,9 @@ def test_a_table_of_another_record_is_refused(tmp_path):
     (tmp_path / "awkward_1.csv").write_text("title,other\nx,1\n")
     with pytest.raises(ValueError, match="awkward_1.csv was altered after it was written"):
         read_table(tmp_path / "awkward_1.csv")
+
+
+def test_what_the_bootstrap_draws_is_named_as_the_manifest_does():
+    frame = pd.DataFrame({"image": ["a", "b"], "group": ["v", "v"]})
+    own, alone = Result("ehanet", "ehanet", [0], [frame], [{"data": {"grouped_by": "videos"}}]), Result("ehanet", "ehanet", [0], [frame.assign(group=frame["image"])], [{"data": {}}])
+    assert group_word([own]) == "videos" and group_word([own], {"name": "lgg"}) == "patients" and group_word([alone]) == "images"

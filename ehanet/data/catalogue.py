@@ -33,7 +33,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set of the catalogue; ``count`` is the number of images in the official release."""
+    """A data set of the catalogue; ``count`` is the number of images in the official release, ``grouped_by`` what several images belong to, where they do."""
 
     name: str
     title: str
@@ -45,6 +45,7 @@ class Entry:
     page: str
     how_to_get: str
     spacing_mm: tuple[float, float] | None = None
+    grouped_by: str | None = None
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -127,6 +128,7 @@ CATALOGUE: dict[str, Entry] = {
             page="https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
             how_to_get="log in at Kaggle, download mateuszbuda/lgg-mri-segmentation and keep it as lgg-mri-segmentation.zip",
             spacing_mm=None,  # the TIFF files carry no pixel spacing
+            grouped_by="patients",
         ),
         Entry(
             name="cvc-clinicdb",
@@ -139,6 +141,7 @@ CATALOGUE: dict[str, Entry] = {
             "Computerized Medical Imaging and Graphics 2015, doi:10.1016/j.compmedimag.2015.02.007",
             page="https://polyp.grand-challenge.org/CVCClinicDB/",
             how_to_get="download it from polyp.grand-challenge.org/CVCClinicDB, unpack the .rar and keep its folder as CVC-ClinicDB",
+            grouped_by="videos",
         ),
     )
 }

@@ -30,7 +30,8 @@ class Dataset:
 
     images: uint8 (N, H, W, 3). masks: uint8 0/1 (N, H, W). ids: file stems in natural order. groups: patient or image, one an
     image. splits: "train", "val", "test" -> indices. manifest: JSON-able; name, size, count, content (SHA-256), sources,
-    original_sizes {"width x height": count}, empty_masks, warnings, split, licence, citation, modality, spacing_mm.
+    original_sizes {"width x height": count}, empty_masks, warnings, split, licence, citation, modality, spacing_mm; grouped_by ("patients", "videos"),
+    where the catalogue says so.
     """
 
     name: str
@@ -101,7 +102,8 @@ def load_dataset(
         folders = [folder for folder in (root, path, path.parent) if folder is not None]
     ids, groups, places = manifest.pop("ids"), manifest.pop("groups"), manifest.pop("places", None)
     splits, account, warnings = resolve_split(label, ids, groups, split, folders, seed, places)
-    manifest = {**manifest, "split": account, "warnings": manifest["warnings"] + warnings}
+    grouped = CATALOGUE[label].grouped_by if label in CATALOGUE else None
+    manifest = {**manifest, **({"grouped_by": grouped} if grouped else {}), "split": account, "warnings": manifest["warnings"] + warnings}
     return Dataset(label, images, masks, ids, groups, splits, manifest)
 
 

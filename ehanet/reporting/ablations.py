@@ -13,7 +13,7 @@ from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
 from ehanet.reporting.style import figure_style, look, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.wording import caption, dataset_title, setting_notes
+from ehanet.reporting.wording import caption, dataset_title, group_word, setting_notes
 
 MODULES = ["ehanet.reporting.ablations"]
 PARTS = {"efa": "EFA", "iem": "IEM", "ahfa": "AHFA"}
@@ -116,7 +116,7 @@ def _table(name: str, title: str, rows: list[Result], columns: list[Column], bod
             cells |= {"parameters": cost["parameters"], "millions": f"{cost['parameters'] / 1e6:.3f}", "gmac": f"{cost['gmac']:.2f}"}
         cells |= {"label": row.label, "difference": _difference(differences["dice"], row), "seeds": " ".join(map(str, row.seeds)),
                   "sd": "" if math.isnan(spread) else f"{spread:.3f}", "mark": mark_of(rows)}
-    notes = ["Δ mDice: minus the network as it is, image by image. Brackets: 95 % bootstrap interval over images; what another training would change "
+    notes = [f"Δ mDice: minus the network as it is, image by image. Brackets: 95 % bootstrap interval over {group_word(rows)}; what another training would change "
              "is the standard deviation over seeds" + ("." if many else ", for which this profile has too few.")] + notes
     if any(cells[score].bold for cells in body for score in SCORES):
         notes.append("Bold: the best mean, and significantly better than every other row of this table (paired permutation tests, Holm-corrected over its rows, p < 0.05).")

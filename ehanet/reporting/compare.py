@@ -123,7 +123,7 @@ def _bold_note(body: list[dict], tracks: dict[str, list[Result]]) -> str:
     if bold:
         return note
     reachable = smallest_p(next(iter(tracks.values()))[0].frames[0]["group"].to_numpy(), max(map(len, tracks.values())) - 1)
-    few = f" With so few images or patients and as many rows the smallest possible p is {reachable:.3f}." if reachable >= ALPHA else ""
+    few = f" With so few {group_word(next(iter(tracks.values())))} and as many rows the smallest possible p is {reachable:.3f}." if reachable >= ALPHA else ""
     return f"{note} No cell is bold: no row beats every other one significantly.{few}"
 
 

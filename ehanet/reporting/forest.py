@@ -47,7 +47,7 @@ def draw_forest(changes: list[Change], panels: dict[str, str], heading: str, mar
     axes[0, 0].set_yticks(range(len(changes)), [change.title for change in changes])
     axes[0, 0].set_ylim(len(changes) - 0.4, -0.6)
     figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.5, color=MUTED)
-    figure.text(0.5, 0.06 / height, "left: lower, right: higher; bar: 95 % interval over images; filled: clear of zero, open: may be chance, cross: no interval",
+    figure.text(0.5, 0.06 / height, "left: lower, right: higher; bar: 95 % bootstrap interval; filled: clear of zero, open: may be chance, cross: no interval",
                 ha="center", va="bottom", fontsize=6.5, color=MUTED)
     stamp(figure, mark)
     return figure

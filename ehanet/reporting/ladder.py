@@ -18,7 +18,7 @@ from ehanet.reporting.results import NEVER_FOUND, Result, mark_of, read_results
 from ehanet.reporting.style import BLUE, INK, MUTED, VERMILLION, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import compare_tracks
-from ehanet.reporting.wording import WORDS, dataset_title, in_words
+from ehanet.reporting.wording import WORDS, dataset_title, group_word, in_words
 
 MODULES = ["ehanet.reporting.ladder"]
 FREE = ("label", "seed", "device", "dataset", "plugin")  # settings that are no part of a recipe
@@ -119,7 +119,7 @@ def _table(dataset: str, rungs: list[Rung], scores: list[Score], absent: list[Re
     seeds = max(len(rung.validation) for rung in rungs)
     by_chance = f"; a step without any effect passes with a probability of {t.sf(1, seeds - 1):.2f}" if seeds > 1 else ""
     notes = ["Each step is compared with the last one that was kept, seed by seed, and kept if its mean gain in validation Dice is above the gain's standard error over the "
-             f"seeds (undecided: above 0 only){by_chance}. The test split chooses nothing. Test: mean over images with its 95 % bootstrap interval.",
+             f"seeds (undecided: above 0 only){by_chance}. The test split chooses nothing. Test: mean over images with its 95 % bootstrap interval over {group_word([last.row])}.",
              "Validation Dice is that of each run's best epoch, which it also chose, so it is too good by a little, and by more for a step with more epochs to choose from.",
              f"The recipe that is left: {last.row.title}."]
     if several := [rung.row.title for rung in rungs if len(rung.changes) > 1]:

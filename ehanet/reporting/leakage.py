@@ -45,7 +45,7 @@ def leakage_report(data: Dataset, reports: str | Path) -> Table:
 def _splits(data: Dataset) -> dict[str, list[str]]:
     """Name -> part of each image: the split in use and, where images form groups, the one that cuts through them."""
     account, grouped = data.manifest["split"], _grouped(data)
-    used = account["source"] if account["source"] != "rule" else f"by {group_name(data.name)[:-1]}" if grouped else "by image"
+    used = account["source"] if account["source"] != "rule" else f"by {group_name(data.manifest)[:-1]}" if grouped else "by image"
     return {used: split_places(data.splits, len(data.ids))} | ({"by slice, as released": rule_split(data.ids, data.ids)} if _sliced(data) else {})
 
 
@@ -55,13 +55,13 @@ def _grouped(data: Dataset) -> bool:
 
 def _sliced(data: Dataset) -> bool:
     """Whether the images are slices of patients, which the released code splits one by one."""
-    return _grouped(data) and group_name(data.name) == "patients"
+    return _grouped(data) and group_name(data.manifest) == "patients"
 
 
 def _table(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]]) -> Table:
     grouped = _grouped(data)
     columns = [Column("split", "Split"), Column("between", "Between"), Column("pairs", "Near-duplicate pairs", "count"), Column("identical", "of them identical", "count"),
-               Column("affected", "Images affected", "count"), Column("share", "Share", "value"), Column("groups", f"{group_name(data.name).capitalize()} in both", "count", shown=grouped),
+               Column("affected", "Images affected", "count"), Column("share", "Share", "value"), Column("groups", f"{group_name(data.manifest).capitalize()} in both", "count", shown=grouped),
                Column("mark", "Mark")]
     mark = mark_of_manifest(data.manifest)
     body = []

@@ -12,7 +12,7 @@ from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.results import Repetition, Result, find_reference, mark_of
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
-from ehanet.reporting.wording import caption, dataset_title, machine, p_in_words
+from ehanet.reporting.wording import caption, dataset_title, group_word, machine, p_in_words
 
 MODULES = ["ehanet.reporting.repeated_differences"]
 SCORES = {"dice": "mDice", "boundary_f1": "Boundary F1"}
@@ -68,7 +68,8 @@ def _write(reports: Path, dataset: str, rows: dict[str, tuple[Result, ...]], ref
                 label, one = cells["label"], found.loc[cells["label"]]
                 cells |= {f"{score}_{time}": Score(float(one["mean"])), f"{score}_difference_{time}": intervals.get(label), f"{score}_p_{time}": p_in_words(one["p_holm"])}
     columns.append(Column("mark", "Mark"))
-    notes = [f"Δ: mean of the row minus {reference.title}, image by image over the same seeds, with the 95 % bootstrap interval over images or patients; p: paired permutation test, corrected by Holm over the rows.",
+    unit = group_word(list(rows["recorded"]))
+    notes = [f"Δ: mean of the row minus {reference.title}, image by image over the same seeds, with the 95 % bootstrap interval over {unit}; p: paired permutation test, corrected by Holm over the rows.",
              "A difference that is clear in both columns and of the same sign holds on both machines; one that is clear in a single column may be the machine's or the draw's.",
              f"Trained on: {'; '.join(f'{name} ({time})' for name, time in zip(machines, TIMES))}."]
     title = f"Do the differences hold when trained again? {caption(dataset, list(rows['recorded']))}"

@@ -60,7 +60,7 @@ PARTS = [
         "figures/ablations_{}": "What each change does to the network as it is; right of the dashed line is better."}),
     Part("Robustness", {
         "tables/robustness_{}": "",
-        "figures/robustness_{}": "Dice against the severity of each corruption, with its 95 % interval over images.",
+        "figures/robustness_{}": "Dice against the severity of each corruption, with its 95 % interval.",
         "figures/corruptions_{}": "One test image under each corruption, from as it is to severity 5.",
         "tables/cross_{}": "",
         "figures/cross_{}": "The same networks on another data set: do they keep their distance to the reference?"}),

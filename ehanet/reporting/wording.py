@@ -11,7 +11,6 @@ from ehanet.reporting.style import look
 
 TITLES = {"kvasir-seg": "Kvasir-SEG", "dsb2018": "DSB 2018", "isic2018": "ISIC 2018", "lgg": "LGG", "cvc-clinicdb": "CVC-ClinicDB", "phantom-polyp": "Phantom polyps",
           "phantom-nuclei": "Phantom nuclei", "phantom-lesion": "Phantom skin lesions", "phantom-glioma": "Phantom gliomas", "universal": "All data sets", "universal-phantoms": "All phantoms"}
-VIDEOS = ("cvc-clinicdb",)  # whose groups are videos; those of the others are patients
 # The released recipe of EHANet (Tang et al. 2025), as RunConfig writes it.
 RECIPE = {"size": 256, "epochs": 50, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant",
           "augmentation": "released", "freeze_encoder": "pretrained"}
@@ -122,21 +121,21 @@ def _encoder_notes(rows: list[Result]) -> list[str]:
     return []
 
 
-def group_word(rows: list[Result], dataset: str = "") -> str:
+def group_word(rows: list[Result], manifest: dict | None = None) -> str:
     """What the bootstrap draws: "images", or "patients" (of CVC-ClinicDB "videos") where several images belong to one group.
 
     Args:
-        dataset: that the rows' frames are of, where it is not the one of their records.
+        manifest: of the data set that the rows' frames are of, where it is not the one of their records.
     """
     frame = rows[0].frames[0]
     if frame["group"].nunique() == len(frame):
         return "images"
-    return group_name(dataset or rows[0].records[0]["data"]["name"])
+    return group_name(manifest or rows[0].records[0]["data"])
 
 
-def group_name(dataset: str) -> str:
-    """What the groups of a data set are, where several images belong to one."""
-    return "videos" if dataset in VIDEOS else "patients"
+def group_name(manifest: dict) -> str:
+    """What the groups of a data set are, where several images belong to one; "patients" where its manifest does not say."""
+    return manifest.get("grouped_by", "patients")
 
 
 def original_size(manifest: dict) -> str:
