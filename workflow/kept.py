@@ -32,14 +32,19 @@ def check_same_weights(profile: Profile, reports: str, new: list[RunConfig]) -> 
                                  "compare with them. Put that file in its place, or train all runs anew without KEEP=1")
 
 
-def _kept_record(reports: str, dataset: str, run: RunConfig) -> dict | None:
-    """The record of a kept run, else None."""
+def recorded(reports: str, dataset: str, run: RunConfig) -> dict | None:
+    """The report's record of a run of these settings, whatever code made it; None where it has none."""
     try:
         record = read_record(_place(reports, dataset, run))
-        same = not run.differences(RunConfig.from_dict(record["config"]))
+        return None if run.differences(RunConfig.from_dict(record["config"])) else record
     except (OSError, ValueError, KeyError):
         return None
-    return record if same and are_kept(predictions_path(reports, dataset, run.label, run.seed)) else None
+
+
+def _kept_record(reports: str, dataset: str, run: RunConfig) -> dict | None:
+    """The record of a kept run, else None."""
+    record = recorded(reports, dataset, run)
+    return record if record and are_kept(predictions_path(reports, dataset, run.label, run.seed)) else None
 
 
 def _place(reports: str, dataset: str, run: RunConfig) -> Path:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from ehanet.config import RunConfig
 from ehanet.data.cache import cache_root
-from ehanet.data.catalogue import CATALOGUE, parts_of
+from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow import preflight
+from workflow.explain import SHOWN, check_disk, explain, explain_downloads
 from workflow.gpus import SHARE, find_gpus, gpu_share
 from workflow.kept import check_same_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
@@ -32,8 +33,6 @@ from workflow.processes import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = Path(os.environ.get("EHANET_PLUGINS") or Path(sys.prefix, "slurm")).absolute()  # what make installs for EXECUTOR=slurm
-RUN_BYTES = 200e6  # checkpoints and probability maps of one training, on average: 16 bytes a parameter, 95 MB for EHANet, 500 MB for U-Net
-SHOWN = 40  # steps listed one by one
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,10 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
                                     "or SET='datasets=[...]' without it")
         if source and not published:
             print(f"SOURCE is not used: {profile.name} has no published data set; PROFILE=laptop has.")
-        _explain_downloads(profile, downloads)
+        explain_downloads(profile, downloads)
         if only_plan and downloads:
             return 0
-        _check_disk(cache_root(), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
+        check_disk(cache_root(), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
         for name in downloads:
             download_dataset(name)
         steps = make_plan(profile, source, keep)
@@ -125,7 +124,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         if not reasons:
             print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
             return 0
-        _explain(profile, steps, reasons, cores)
+        explain(profile, steps, reasons, cores)
         trainings = [steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"]
         if keep:
             check_same_weights(profile, reports, [RunConfig.from_dict(config) for config in trainings])
@@ -236,55 +235,6 @@ def _snakemake(plan: Path, cores: int, lock: Lock, cluster: Cluster | None = Non
         command += ["--cores", str(cores), "--resources", f"gpu={len(find_gpus()) * gpu_share() or cores}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     return subprocess.run(command, pass_fds=[lock.file.fileno()], env=environment).returncode
-
-
-def _explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:
-    """Which steps run, and why; and whether the disk has room for them."""
-    trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
-    new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
-    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run, {len(trainings)} of them trainings, on {cores} cores.")
-    for reason in dict.fromkeys(row.reason for row in profile.absent):
-        first, *more = [f"{row.dataset}/{row.label}" for row in profile.absent if row.reason == reason]
-        print(f"  {first}{f' and {len(more)} more' if more else ''}: {reason}")
-    for id in list(reasons)[:SHOWN]:
-        print(f"  {id}: {reasons[id]}")
-    if len(reasons) > SHOWN:
-        print(f"  and {len(reasons) - SHOWN} more")
-    _check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"{len(new)} trainings and the report")
-    _check_disk(cache_root(), sum(_cache_bytes(profile, part) for name in profile.datasets for part in parts_of(name)), "decoded images")
-    sys.stdout.flush()
-
-
-def _explain_downloads(profile: Profile, downloads: dict) -> None:
-    for name, archives in downloads.items():
-        for archive in archives:
-            size = f"{archive.bytes / 1e6:.0f} MB" if archive.bytes else "size not known"
-            print(f"Downloads {archive.file_name} of {name} ({size}) into {cache_root()}; {CATALOGUE[name].licence}.")
-    pretrained = sorted({run.encoder or run.method for run in profile.runs if run.pretrained})
-    if pretrained:
-        print(f"Takes ImageNet weights for {', '.join(pretrained)} from timm's cache, or downloads them (about 20 to 100 MB each).")
-    if not downloads and not pretrained:
-        print("Downloads: none.")
-
-
-def _cache_bytes(profile: Profile, dataset: str) -> float:
-    """Bytes of a data set's decoded images, 0 where they are in the cache already."""
-    if any(cache_root().glob(f"datasets/{dataset}-{profile.size}px-*/manifest.json")):
-        return 0
-    images = CATALOGUE[dataset].count if dataset in CATALOGUE else 1000
-    return 4 * images * profile.size**2
-
-
-def _check_disk(folder: Path, needed: float, what: str) -> None:
-    """Stop before the work begins where the disk has no room for it."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > 5e7:
-        print(f"Disk: {what} need up to {needed / 1e9:.1f} GB in {folder}; {free / 1e9:.0f} GB are free.")
-    if needed > free:
-        raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; free some, or set EHANET_CACHE")
 
 
 def weights_folder(weights: str, source: str) -> str | None:
