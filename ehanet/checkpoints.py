@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from filelock import Timeout
 from torch import Tensor, nn
 
 from ehanet.config import RunConfig
+from ehanet.data.cache import locked
 from ehanet.files import write_atomically
+from ehanet.fingerprint import digest
 from ehanet.models import build_model
 from ehanet.plugins import load_plugin
 from ehanet.records import read_record
@@ -115,6 +120,21 @@ def is_sound(run_dir: Path, name: str = "best.pt") -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return True
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """The folder for one training: two at once would write into each other's checkpoints. A killed one's claim is free at once.
+
+    Raises:
+        ValueError: another process trains there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(f"training-{digest(str(run_dir.resolve()))}", wait=False))
+        except Timeout:
+            raise ValueError(f"{run_dir}: another training is running in this folder; wait for it, or choose another folder") from None
+        yield
 
 
 def start_anew(run_dir: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import Saver, check_same_configuration, check_same_parameters, is_sound, load_checkpoint, start_anew
+from ehanet.checkpoints import Saver, check_same_configuration, check_same_parameters, claimed, is_sound, load_checkpoint, start_anew
 from ehanet.config import RunConfig
 from ehanet.copies import WorkingCopies
 from ehanet.data import Dataset, load_dataset
@@ -57,8 +57,8 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         progress: show a bar with loss and validation Dice. stop: asked before each epoch; where it says yes, the run is left to be gone on with.
 
     Raises:
-        ValueError: ``run_dir`` holds a run of another configuration or of other images, the loss is no longer finite (the message names
-            the batch's images), or the device is out of memory.
+        ValueError: ``run_dir`` holds a run of another configuration or of other images, or another process trains there, the loss is no longer
+            finite (the message names the batch's images), or the device is out of memory.
         OSError: full disk or read-only folder; the last finished epoch is kept. InterruptedError: ``stop`` said yes.
     """
     run_dir = Path(run_dir)
@@ -70,21 +70,21 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
             check_same_images(content_and_split(record["data"]), load_dataset(config.dataset, root=root, size=config.size).manifest, str(run_dir))
             return record
         start_anew(run_dir)
-    started = time.time()
-    dataset = load_dataset(config.dataset, root=root, size=config.size)
-    trainer = Trainer(config, dataset, run_dir)
-    trainer.resume()
-    try:
-        with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch", disable=not progress) as bar:
-            while trainer.epoch < config.epochs:
-                if stop and stop():
-                    raise InterruptedError(f"{run_dir}: stopped after epoch {trainer.epoch} of {config.epochs}; run it again to go on")
-                row = trainer.run_epoch()
-                bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
-                bar.update()
-        return trainer.finish(started)
-    finally:
-        trainer.save.wait()
+    with claimed(run_dir):
+        started = time.time()
+        trainer = Trainer(config, load_dataset(config.dataset, root=root, size=config.size), run_dir)
+        trainer.resume()
+        try:
+            with tqdm(total=config.epochs, initial=trainer.epoch, desc=f"{config.label} on {config.dataset}", unit="epoch", disable=not progress) as bar:
+                while trainer.epoch < config.epochs:
+                    if stop and stop():
+                        raise InterruptedError(f"{run_dir}: stopped after epoch {trainer.epoch} of {config.epochs}; run it again to go on")
+                    row = trainer.run_epoch()
+                    bar.set_postfix(loss=f"{row['train_loss']:.3f}", val_dice=f"{row['val_dice']:.3f}")
+                    bar.update()
+            return trainer.finish(started)
+        finally:
+            trainer.save.wait()
 
 
 class Trainer:

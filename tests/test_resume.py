@@ -48,3 +48,14 @@ def test_a_run_of_another_kind_of_device_is_refused_in_one_line(config, tmp_path
     there.save.wait()
     with pytest.raises(ValueError, match=r"was begun on another kind of device than cpu .*\(\d+ trained parameters there, \d+ here\); go on there, or remove the folder"):
         fit(config, tmp_path, progress=False)
+
+
+def test_two_trainings_in_one_folder_are_refused(config, tmp_path):
+    """The second one asks while the first is in its first epoch; the first one's run is whole afterwards."""
+    def begin_another() -> bool:
+        with pytest.raises(ValueError, match=r"run: another training is running in this folder; wait for it, or choose another folder$"):
+            fit(config, tmp_path / "run", progress=False)
+        return False
+
+    record = fit(config, tmp_path / "run", progress=False, stop=begin_another)
+    assert record["steps"] == fit(config, tmp_path / "other", progress=False)["steps"] and fit(config, tmp_path / "run", progress=False) == record
