@@ -20,22 +20,22 @@ class KeptScores:
     in ``about``: ``{"record", "created", "commit", "runs"}`` each.
     """
 
-    scores: pd.DataFrame | None = None
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: dict[tuple[str, int], str] = field(default_factory=dict)
     origin: list[dict] = field(default_factory=list)
 
 
-def kept_scores(file: Path, kept: dict[tuple[str, int], str], ids: list[str], data: dict, conditions: set[tuple[str, int]] | None = None) -> KeptScores:
+def kept_scores(file: Path, kept: dict[tuple[str, int], str], groups: dict[str, str], data: dict, conditions: set[tuple[str, int]] | None = None) -> KeptScores:
     """The scores in ``file`` of kept runs, none where the file is missing, altered, or of other images.
 
     Args:
         file: as ``ehanet.robustness`` writes it, its record beside it.
         kept: (label, seed) of each kept run -> id of its record, which the file's record must name.
-        ids: the images to score. data: manifest of their data set. conditions: (corruption, severity) of each image; None: as it is.
+        groups: the images to score -> their groups. data: manifest of their data set. conditions: (corruption, severity) of each image; None: as it is.
     """
     try:
         scores, record = read_corrupted(file)
-        same = content_and_split(record["data"]) == content_and_split(data) and set(scores["image"]) == set(ids)
+        same = content_and_split(record["data"]) == content_and_split(data) and set(scores["image"]) == set(groups)
         same = same and (conditions is None or set(zip(scores["corruption"], scores["severity"])) == conditions)
     except (OSError, ValueError, KeyError):
         return KeptScores()
@@ -44,7 +44,7 @@ def kept_scores(file: Path, kept: dict[tuple[str, int], str], ids: list[str], da
     if not runs:
         return KeptScores()
     own = pd.MultiIndex.from_frame(scores[["label", "seed"]]).isin(runs)
-    return KeptScores(scores[own], runs, _origin(record, set(runs.values())))
+    return KeptScores(scores[own].assign(group=scores["image"].map(groups)), runs, _origin(record, set(runs.values())))
 
 
 def kept_records(reports: Path, dataset: str, rows: list[dict]) -> dict[tuple[str, int], str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import tempfile
 from itertools import tee
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from torch import nn
 from tqdm.auto import tqdm
 
 from ehanet.checkpoints import load_best, restore_model
@@ -17,7 +20,7 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
-from ehanet.files import file_sha256, write_atomically
+from ehanet.files import write_atomically
 from ehanet.inference import predict, predict_each
 from ehanet.kept_scores import KeptScores, kept_records, kept_scores
 from ehanet.metrics import score_masks
@@ -26,8 +29,19 @@ from ehanet.records import read_record, write_record
 
 COLUMNS = ["method", "label", "seed", "corruption", "severity", "image", "group", "dice"]
 ELSEWHERE = ["image", "group", "dice", "iou", "precision", "recall", "boundary_f1", "hd95", "gt_empty", "pred_empty"]  # what is kept of an image of another data set: there are many
+ROW = ("method", "label", "seed")
 CLEAN = "none"  # the corruption of severity 0
+ABSENT = "not available: no checkpoint here, nor scores of these images to keep"
 PHANTOM_SEED = 1  # of another phantom data set of the same kind
+
+
+class Trained(NamedTuple):
+    """A run to be scored: method, label and seed; its record's id; the network; whether it predicts over flips."""
+
+    row: dict
+    record: str
+    network: nn.Module
+    flips: bool
 
 
 def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], images: int = 32,
@@ -36,8 +50,8 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
 
     Args:
         runs: folder of the data set's runs, <label>/seed<k>/best.pt below it.
-        rows: ``{"method", "label", "seed"}`` of each finished run, with ``"kept": True`` where the report holds it: its scores of the same images, where the
-            file has them, are taken as they are, whatever code computed them; the record's ``about`` then says, as ``kept``, whose they are.
+        rows: ``{"method", "label", "seed"}`` of each finished run, with ``"kept": True`` where the report holds it: where its checkpoint is gone, its scores of the same
+            images are taken from the file as they are, whatever code computed them; the record's ``about`` then says, as ``kept``, whose they are.
         images: at most so many test images, at equal steps; each has its own seed, the same for every run and severity.
         methods: labels to take; None takes all. corruptions: None takes those that occur in the data set's modality.
 
@@ -55,21 +69,17 @@ def robustness_scores(data: Dataset, runs: str | Path, reports: str | Path, rows
     indices = _equal_steps(data.splits["test"], images)
     conditions = [(CLEAN, 0)] + [(name, severity) for name in names for severity in SEVERITIES]
     file, rows = Path(reports) / "robustness" / f"{data.name}.csv", _chosen(rows, methods)
-    records = kept_records(Path(reports), data.name, rows)
-    kept = kept_scores(file, records, [data.ids[index] for index in indices], data.manifest, set(conditions))
-    models, absent, inputs = _load_models(Path(runs), rows, records, kept)
+    models, kept = _gather(Path(runs), file, data.name, rows, {data.ids[index]: data.groups[index] for index in indices}, data.manifest, set(conditions))
     scenes = (((name, severity, index), data.images[index] if name == CLEAN else corrupt(data.images[index], name, severity, seed=int(index)))
               for name, severity in conditions for index in indices)
     # one stream for each run, in step, so that a network is made ready once and an image is corrupted once
-    streams = [predict_each(model, stream, flips=flips) for (_, model, flips), stream in zip(models, tee(scenes, len(models)))]
+    streams = [predict_each(one.network, stream, flips=one.flips) for one, stream in zip(models, tee(scenes, len(models)))]
     found = []
     for predictions in tqdm(zip(*streams), desc=f"corruptions of {data.name}", unit="image", total=len(conditions) * len(indices), disable=None):
-        for (row, _, _), ((name, severity, index), probability) in zip(models, predictions):
+        for one, ((name, severity, index), probability) in zip(models, predictions):
             dice = dice_per_image(probability[None], data.masks[index][None].astype(bool))[0]
-            found.append({**row, "corruption": name, "severity": severity, "image": data.ids[index], "group": data.groups[index], "dice": dice})
-    scores = _joined(rows, pd.DataFrame(found, columns=COLUMNS), kept)
-    _write(scores, file, {}, kept, data=data.manifest, inputs=inputs, absent=absent, images=len(indices))
-    return scores
+            found.append({**one.row, "corruption": name, "severity": severity, "image": data.ids[index], "group": data.groups[index], "dice": dice})
+    return _write(file, rows, models, pd.DataFrame(found, columns=COLUMNS), kept, data=data.manifest, images=len(indices))
 
 
 def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], images: int = 200,
@@ -93,16 +103,13 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     pictures, labels = np.ascontiguousarray(other.images[indices]), other.masks[indices]
     ids, groups = [other.ids[index] for index in indices], [other.groups[index] for index in indices]
     file, rows = Path(reports) / "robustness" / f"{data.name}__on__{other.name}.csv", _chosen(rows, methods)
-    records = kept_records(Path(reports), data.name, rows)
-    kept = kept_scores(file, records, ids, other.manifest)
-    models, absent, inputs = _load_models(Path(runs), rows, records, kept)
+    models, kept = _gather(Path(runs), file, data.name, rows, dict(zip(ids, groups)), other.manifest)
     parts = []
-    for row, model, flips in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
-        scores = score_masks(np.asarray(predict(model, pictures, flips=flips)), labels, ids=ids, groups=groups)[ELSEWHERE]
-        parts.append(pd.concat([pd.DataFrame([row] * len(scores)), scores], axis=1))
-    found = _joined(rows, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS), kept)
-    alike = [ids[index] for index in resembling(pictures, data.images)]
-    _write(found, file, {"alike": alike}, kept, data=other.manifest, inputs=inputs, absent=absent, images=len(indices), trained_on=data.manifest)
+    for one in tqdm(models, desc=f"{data.name} on {other.name}", unit="run", disable=None):
+        scores = score_masks(np.asarray(predict(one.network, pictures, flips=one.flips)), labels, ids=ids, groups=groups)[ELSEWHERE]
+        parts.append(pd.concat([pd.DataFrame([one.row] * len(scores)), scores], axis=1))
+    about = {"alike": [ids[index] for index in resembling(pictures, data.images)]}
+    found = _write(file, rows, models, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS), kept, about, data=other.manifest, images=len(indices), trained_on=data.manifest)
     for left in file.parent.glob(f"{glob.escape(data.name)}__on__*"):
         if left.stem != file.stem:
             left.unlink()  # of another data set that the study crossed over to before; the report has one
@@ -138,32 +145,23 @@ def _chosen(rows: list[dict], methods: list[str] | None) -> list[dict]:
     return [row for row in rows if not methods or row["label"] in methods]
 
 
-def _load_models(runs: Path, rows: list[dict], records: dict[tuple[str, int], str], kept: KeptScores) -> tuple[list, list[dict], list[str]]:
-    """(row, network, whether it predicts over flips) of each run to be scored, the rows that cannot be, and the records' ids, kept ones included.
+def _gather(runs: Path, file: Path, dataset: str, rows: list[dict], groups: dict[str, str], manifest: dict,
+            conditions: set[tuple[str, int]] | None = None) -> tuple[list[Trained], KeptScores]:
+    """The networks of the rows whose checkpoints are here, and what ``file`` has of the kept rows whose checkpoints are not; other arguments as of ``kept_scores``.
 
-    ``records``: ids of the trainings that the report keeps; a checkpoint of another training of the same name is not theirs.
+    A checkpoint of another training of the same name, which may lie in ``runs``, is not the kept row's.
     """
-    models, absent, inputs = [], [], []
+    records, models, gone = kept_records(file.parents[1], dataset, rows), [], {}
     for row in rows:
-        run, row = (row["label"], row["seed"]), {key: row[key] for key in ("method", "label", "seed")}
-        folder = runs / row["label"] / f"seed{row['seed']}"
-        if run in kept.runs:
-            inputs.append(kept.runs[run])
-        elif (folder / "best.pt").is_file() and (found := read_record(folder / "record.json")["id"]) == records.get(run, found):
-            model, config = restore_model(load_best(folder))
-            models.append((row, model.to(device_or_other(config.device)), config.test_flips))
-            inputs.append(found)
-        else:
-            absent.append({**row, "reason": "not available: no checkpoint here, only stored predictions"})
-    return models, absent, inputs
-
-
-def _joined(rows: list[dict], found: pd.DataFrame, kept: KeptScores) -> pd.DataFrame:
-    """The scores found and those kept, a run after the other in the order of ``rows``."""
-    scores = found if kept.scores is None else pd.concat([found, kept.scores] if len(found) else [kept.scores], ignore_index=True)
-    places = {(row["label"], row["seed"]): place for place, row in enumerate(rows)}
-    order = sorted(range(len(scores)), key=[places[run] for run in zip(scores["label"], scores["seed"])].__getitem__)
-    return scores.iloc[order].reset_index(drop=True)
+        run, folder = (row["label"], row["seed"]), runs / row["label"] / f"seed{row['seed']}"
+        finished = all((folder / name).is_file() for name in ("best.pt", "record.json"))
+        record = read_record(folder / "record.json")["id"] if finished else None
+        if record and record == records.get(run, record):
+            network, config = restore_model(load_best(folder))
+            models.append(Trained({key: row[key] for key in ROW}, record, network.to(device_or_other(config.device)), config.test_flips))
+        elif run in records:
+            gone[run] = records[run]
+    return models, kept_scores(file, gone, groups, manifest, conditions)
 
 
 def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
@@ -172,8 +170,20 @@ def _equal_steps(indices: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(indices)[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int))]
 
 
-def _write(scores: pd.DataFrame, file: Path, about: dict, kept: KeptScores, **fields) -> None:
+def _write(file: Path, rows: list[dict], models: list[Trained], found: pd.DataFrame, kept: KeptScores, about: dict | None = None, **fields) -> pd.DataFrame:
+    """Write the scores found and those kept, a run after the other in the order of ``rows``, and their record; returns the scores."""
+    records = {(one.row["label"], one.row["seed"]): one.record for one in models} | kept.runs
+    runs = [(row["label"], row["seed"]) for row in rows]
+    scores = pd.concat([part for part in (found, kept.scores) if len(part)] or [found], ignore_index=True)
+    places = {run: place for place, run in enumerate(runs)}
+    order = np.argsort([places[run] for run in zip(scores["label"], scores["seed"])], kind="stable")
+    scores = scores.iloc[order].reset_index(drop=True)
     own_groups = (scores["group"] == scores["image"]).all()  # said once: hashes for names are half of the file
-    write_atomically(file, (scores.drop(columns="group") if own_groups else scores).to_csv(index=False, float_format="%.6g"))
-    about = about | ({"kept": kept.origin} if kept.origin else {})
-    write_record(file.with_suffix(".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=file_sha256(file), **fields, **({"about": about} if about else {}))
+    text = (scores.drop(columns="group") if own_groups else scores).to_csv(index=False, float_format="%.6g")
+    absent = [{**{key: row[key] for key in ROW}, "reason": ABSENT} for row, run in zip(rows, runs) if run not in records]
+    about = (about or {}) | ({"kept": kept.origin} if kept.origin else {})
+    # the record first, since making it takes a second: scores without theirs would not be kept another time
+    write_record(file.with_suffix(".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=hashlib.sha256(text.encode()).hexdigest(), inputs=[records[run] for run in runs if run in records],
+                 absent=absent, **fields, **({"about": about} if about else {}))
+    write_atomically(file, text)
+    return scores

@@ -21,7 +21,7 @@ from ehanet.evaluation import _replaced, evaluate_runs
 from ehanet.predictions import Predictions, are_kept, predictions_path, read_predictions, write_predictions
 from ehanet.profiles import load_profile
 from ehanet.records import read_record, record_id
-from workflow.explain import recorded_time
+from workflow.announce import recorded_time
 from workflow.paper import paper
 from workflow.plan import make_plan
 
@@ -150,7 +150,7 @@ def test_keep_trains_only_what_the_report_lacks(checkout):
     both = {f"train/{data.name}/{label}/seed0" for label in ("ehanet", "unet-32")}
     assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
     trainings = [step.parameters["config"] for name, step in make_plan(load_profile("own", folder=checkout), None).items() if name in both]
-    told = "Of these 2 trainings, by the records of reports/own, 1 took 62 seconds on Test processor, 2 threads, float32, torch "
+    told = "Of 2 trainings, by the records of reports/own, 1 took 62 seconds in all on Test processor, 2 threads, float32, torch "
     assert recorded_time("reports/own", trainings).startswith(told) and "took 2.1 hours" in recorded_time("reports/own", trainings[:1] * 124)
     (checkout / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
     assert trained(True) == both

@@ -45,7 +45,7 @@ OUTPUTS = {
     "failures": [*_artefacts("tables/failures", "tables/failure_kinds", "figures/failures", "figures/failure_kinds"),
                  "notebooks/09_failures__{dataset}.ipynb"],
     "ablations": [*_artefacts("tables/ablation_parts", "tables/ablation_choices", "figures/ablations"), "notebooks/10_ablations__{dataset}.ipynb"],
-    # not robustness/{dataset}.csv: Snakemake removes outputs before the step, which takes the kept runs' scores from it
+    # robustness/{dataset}.csv is an output to the plan alone: Snakemake would remove it before the step, which takes the kept runs' scores from it
     "robustness": [*_artefacts("tables/robustness", "figures/robustness", "figures/corruptions"), "notebooks/11_robustness__{dataset}.ipynb"],
     "protocol": [*_artefacts("tables/protocol", "figures/protocol"), "notebooks/12_protocol__{dataset}.ipynb"],
     "leakage": [*_artefacts("tables/leakage", "figures/leakage"), "leakage/{dataset}.csv", "notebooks/13_leakage__{dataset}.ipynb"],

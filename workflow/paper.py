@@ -24,7 +24,7 @@ from ehanet.data.download import download_dataset, missing_archives
 from ehanet.profiles import Profile, dataset_key, load_profile
 from ehanet.steps import StepError
 from workflow import preflight
-from workflow.explain import SHOWN, check_disk, explain, explain_downloads
+from workflow.announce import SHOWN, announce, announce_downloads, check_disk
 from workflow.gpus import SHARE, find_gpus, gpu_share
 from workflow.kept import check_same_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
@@ -113,7 +113,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
                                     "or SET='datasets=[...]' without it")
         if source and not published:
             print(f"SOURCE is not used: {profile.name} has no published data set; PROFILE=laptop has.")
-        explain_downloads(profile, downloads)
+        announce_downloads(profile, downloads)
         if only_plan and downloads:
             return 0
         check_disk(cache_root(), sum(archive.bytes or 0 for archives in downloads.values() for archive in archives), "the downloads")
@@ -124,7 +124,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         if not reasons:
             print(f"Nothing to run: all {len(steps)} steps of {profile.name} are up to date. The report: {page}")
             return 0
-        explain(profile, steps, reasons, cores)
+        announce(profile, steps, reasons, cores)
         trainings = [steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"]
         if keep:
             check_same_weights(profile, reports, [RunConfig.from_dict(config) for config in trainings])

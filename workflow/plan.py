@@ -223,6 +223,8 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
         for row in parameters["rows"]:
             outputs += [f"reports/{profile}/{folder}/{names['dataset']}/{row['label']}__seed{row['seed']}.{suffix}"
                         for folder, suffix in (("scores", "csv"), ("predictions", "npz"))]
+    if kind == "robustness":
+        outputs.append(f"reports/{profile}/robustness/{names['dataset']}.csv")
     return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{kinds.STAMPS[kind].format(**names)}",
                 [step.id for step in upstream], code, parts)
 

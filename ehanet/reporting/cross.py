@@ -12,7 +12,7 @@ from ehanet.metrics.scores import read_scores
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
-from ehanet.reporting.robustness import absent_rows, no_checkpoints, untried_titles
+from ehanet.reporting.robustness import absent_rows, no_checkpoints, origin_notes, untried_titles
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import against_references, compare_tracks, find_references, of_track, reference_names, track_column, track_notes, tracks_of
@@ -79,9 +79,11 @@ def _table(name: str, caption: str, places: dict[str, list[Result]], about: dict
         notes.append(f"Δ there: mean of the row minus {reference_names(away)} on {titles[1]}, image by image, with its interval; p: paired permutation test of whole {group_word(away, about['data'])}, "
                      f"corrected by Holm over the rows{of_track(away)}.")
     notes += track_notes(away)
-    body += absent_rows(about, rows)
+    scored = list(body)
+    body += absent_rows(about, rows, scored)
     if untried := untried_titles(rows, body):
         notes.append(f"Scored on {titles[0]}, but not tried on {titles[1]} here: {'; '.join(untried)}.")
+    notes += origin_notes(about, scored)
     if about["data"]["name"].startswith("phantom-"):
         notes.append("The other data set is the same kind of phantom drawn with another seed, written as a folder of images and masks and read by the importer for "
                      "one's own images.")

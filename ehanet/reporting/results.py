@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ehanet.config import RunConfig
-from ehanet.metrics.scores import read_scores
+from ehanet.metrics.scores import SCORES, read_scores
 from ehanet.records import read_beside, read_record
 from ehanet.reporting.style import look
 
@@ -90,7 +90,7 @@ def read_corrupted(file: str | Path) -> tuple[pd.DataFrame, dict]:
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found; run the robustness step again")
-    scores = pd.read_csv(file, dtype={"image": str, "group": str}, keep_default_na=False)
+    scores = pd.read_csv(file, dtype={"label": str, "image": str, "group": str}, keep_default_na=False, na_values={name: [""] for name in SCORES})
     return (scores if "group" in scores else scores.assign(group=scores["image"])), read_beside(file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,10 +55,23 @@ def corruption_sheet(data: Dataset, reports: str | Path, corruptions: list[str])
     return path.with_suffix(".png")
 
 
-def absent_rows(about: dict, rows: list[Result]) -> list[dict]:
-    """The rows without numbers: those whose checkpoint is not here, each seed's reason once, then those without scores in any table."""
-    here = {row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"]}
+def absent_rows(about: dict, rows: list[Result], body: list[dict] = ()) -> list[dict]:
+    """The rows without numbers, which ``body`` does not have: those whose checkpoint is not here, each seed's reason once, then those without scores in any table."""
+    told = {cells["label"] for cells in body}
+    here = {row["label"]: {"title": look(row["label"], row["method"]).title, "label": row["label"], "mark": row["reason"]} for row in about["absent"] if row["label"] not in told}
     return [*here.values(), *[row.empty_cells for row in rows if not row.frames]]
+
+
+def origin_notes(about: dict, body: list[dict]) -> list[str]:
+    """Which trainings of the rows in ``body`` were not tried, and how many runs' scores were computed before, by another step."""
+    told, missing = {cells["label"]: cells["title"] for cells in body}, defaultdict(list)
+    for row in about["absent"]:
+        if row["label"] in told:
+            missing[told[row["label"]]].append(str(row["seed"]))
+    titles = [f"{title}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for title, seeds in missing.items()]
+    kept = [f"{len(entry['runs'])} at commit {str(entry['commit'])[:7]}" for entry in about.get("about", {}).get("kept", [])]
+    return [*([f"Not tried, for want of a checkpoint: {'; '.join(titles)}."] if titles else []),
+            *([f"Of {len(about['inputs'])} runs the scores of some were computed earlier and kept: {', '.join(kept)}."] if kept else [])]
 
 
 def untried_titles(rows: list[Result], body: list[dict]) -> list[str]:
@@ -69,7 +83,7 @@ def untried_titles(rows: list[Result], body: list[dict]) -> list[str]:
 def no_checkpoints(name: str, caption: str, about: dict, rows: list[Result]) -> Table:
     """The table where no run has a checkpoint."""
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), Column("clean", "mDice, clean", "score"), Column("mark", "Mark")]
-    notes = ["No run of this report has its checkpoint on this machine. make paper without KEEP=1 trains them and fills this table."]
+    notes = ["No run of this report has its checkpoint or kept scores on this machine. make paper without KEEP=1 trains them and fills this table."]
     return Table(name, caption, mark_of_manifest(about["data"]), columns, absent_rows(about, rows), notes)
 
 
@@ -106,7 +120,8 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
             itself = label == reference
             cells["mce"] = Score(100.0) if itself else Score(*(float(part[place]) for part in errors))
         body.append(cells | {name.replace(" ", "_"): Score(float(by_kind[place, kind])) for kind, name in enumerate(found.corruptions)})
-    body += absent_rows(about, rows)
+    scored = list(body)
+    body += absent_rows(about, rows, scored)
     notes = [f"{about['images']} test images under {len(found.corruptions)} corruptions of five severities; corrupted: mean over all of them. Brackets: 95 % bootstrap "
              f"interval over {group_word(tried)}. Kept: corrupted in percent of clean.",
              *([f"Δ: mean Dice on the corrupted images minus that of {reference_names(tried)}, image by image, with its interval; p: paired permutation test, corrected by Holm over the rows{of_track(tried)}."] if changes else []), *track_notes(tried),
@@ -115,6 +130,7 @@ def _corruption_table(dataset: str, found: Resampled, methods: dict[str, str], a
              "Columns of corruptions: mean Dice over the five severities."]
     if untried := untried_titles(rows, body):
         notes.append(f"Scored, but not tried on corrupted images here: {'; '.join(untried)}.")
+    notes += origin_notes(about, scored)
     return Table(f"robustness_{dataset}", f"{dataset_title(dataset)}: Dice under corruption", mark, columns, body, notes)
 
 

@@ -18,8 +18,8 @@ RUN_BYTES = 200e6  # checkpoints and probability maps of one training, on averag
 SHOWN = 40  # steps listed one by one
 
 
-def explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:
-    """Which steps run, and why; and whether the disk has room for them."""
+def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], cores: int) -> None:
+    """Which steps run, and why; what their trainings took before; whether the disk has room for them."""
     trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
     new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
     print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run, {len(trainings)} of them trainings, on {cores} cores.")
@@ -30,7 +30,7 @@ def explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], c
         print(f"  {id}: {reasons[id]}")
     if len(reasons) > SHOWN:
         print(f"  and {len(reasons) - SHOWN} more")
-    if told := recorded_time(f"reports/{profile.name}", [step.parameters["config"] for step in trainings]):
+    if trainings and (told := recorded_time(f"reports/{profile.name}", [step.parameters["config"] for step in trainings])):
         print(told)
     check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"{len(new)} trainings and the report")
     check_disk(cache_root(), sum(_cache_bytes(profile, part) for name in profile.datasets for part in parts_of(name)), "decoded images")
@@ -38,23 +38,23 @@ def explain(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], c
 
 
 def recorded_time(reports: str, configs: list[dict]) -> str:
-    """What trainings of the same settings took by the report's records, a machine after the other, as in "Of these 24 trainings, by the records of
-    reports/laptop, 12 took 13.9 hours on AMD EPYC, 1 thread, float32, torch 2.15.0."; "" where it has none."""
-    from ehanet.reporting.wording import machine  # takes a second, which a make paper with nothing to do should not
+    """What trainings of the same settings took by the report's records, a machine after the other, as in "Of 24 trainings, by the records of
+    reports/laptop, 12 took 13.9 hours in all on AMD EPYC, 1 thread, float32, torch 2.15.0."; "" where it has none."""
+    from ehanet.reporting.wording import machine  # takes a second, which make paper spends only where something is trained
 
     runs, seconds = [RunConfig.from_dict(config) for config in configs], defaultdict(list)
     for run in runs:
         if record := recorded(reports, dataset_key(run.dataset), run):
             seconds[machine(record)].append(record["seconds"])
-    told = "; ".join(f"{len(some)} took {_duration(sum(some))} on {where}" for where, some in seconds.items())
-    return f"Of these {len(runs)} trainings, by the records of {reports}, {told}." if told else ""
+    told = "; ".join(f"{len(some)} took {_duration(sum(some))} in all on {where}" for where, some in seconds.items())
+    return f"Of {len(runs)} training{'s' * (len(runs) > 1)}, by the records of {reports}, {told}." if told else ""
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
-def explain_downloads(profile: Profile, downloads: dict) -> None:
+def announce_downloads(profile: Profile, downloads: dict) -> None:
     """What is downloaded, its size and licence."""
     for name, archives in downloads.items():
         for archive in archives:
