@@ -73,10 +73,11 @@ def _table(name: str, caption: str, places: dict[str, list[Result]], about: dict
     columns.append(Column("mark", "Mark"))
     alike = about.get("about", {}).get("alike")  # older records do not say
     likeness = "" if alike is None else f" By perceptual hash {len(alike) or 'none'} of them {'look' if len(alike) > 1 else 'looks'} like an image of {titles[0]}{f', first image {alike[0]}' if alike else ''}."
+    unit = group_word(away, about["data"])
     notes = [f"Trained on {titles[0]} alone. {titles[1]}: {about['images']} of {about['data']['count']} images.{likeness}",
-             f"Intervals: 95 % bootstrap, on {titles[0]} over {group_word(places['home'])}, on {titles[1]} over {group_word(away, about['data'])}."]
+             f"Intervals: 95 % bootstrap, on {titles[0]} over {group_word(places['home'])}, on {titles[1]} over {unit}."]
     if tested:
-        notes.append(f"Δ there: mean of the row minus {reference_names(away)} on {titles[1]}, image by image, with its interval; p: paired permutation test of whole {group_word(away, about['data'])}, "
+        notes.append(f"Δ there: mean of the row minus {reference_names(away)} on {titles[1]}, image by image, with its interval; p: paired permutation test{'' if unit == 'images' else f' of whole {unit}'}, "
                      f"corrected by Holm over the rows{of_track(away)}.")
     notes += track_notes(away)
     scored = list(body)
