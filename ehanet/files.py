@@ -55,6 +55,12 @@ def write_json(path: str | Path, value) -> None:
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def part_path(path: str | Path, number: int) -> Path:
+    """Where part ``number``, from 1 on, of what is too large for one file lies: a.csv, a.2.csv, a.3.csv."""
+    path = Path(path)
+    return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:

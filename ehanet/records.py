@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import ehanet
-from ehanet.files import file_sha256, write_json
+from ehanet.files import file_sha256, part_path, write_json
 from ehanet.fingerprint import modules_sha256
 from ehanet.record_schema import SCHEMA, check_record, record_id
 
@@ -65,10 +65,13 @@ def read_record(path: str | Path) -> dict:
 
 
 def read_beside(table: str | Path) -> dict:
-    """The record beside a CSV file; a ``ValueError`` where the file is not the one it was written for."""
+    """The record beside a CSV file, or beside its parts (``csv_sha256`` is then a list); a ``ValueError`` where a file is not the one it was written for."""
     table = Path(table)
     record = read_record(table.with_suffix(".json"))
-    if record.get("csv_sha256") not in (None, file_sha256(table)):
+    written = record.get("csv_sha256")
+    parts = len(written) if isinstance(written, list) else 1
+    found = [file_sha256(part_path(table, number)) for number in range(1, parts + 1)]
+    if written not in (None, found, *found[:parts == 1]):
         raise ValueError(f"{table} was altered after it was written (its record {record['id']} has another hash); run its step again")
     return record
 

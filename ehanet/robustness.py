@@ -20,7 +20,7 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
-from ehanet.files import write_atomically
+from ehanet.files import part_path, write_atomically
 from ehanet.inference import predict, predict_each
 from ehanet.kept_scores import KeptScores, kept_records, kept_scores
 from ehanet.metrics import score_masks
@@ -32,6 +32,7 @@ ELSEWHERE = ["image", "group", "dice", "iou", "precision", "recall", "boundary_f
 ROW = ("method", "label", "seed")
 CLEAN = "none"  # the corruption of severity 0
 ABSENT = "not available: no checkpoint here, nor scores of these images to keep"
+PART_BYTES = 1_480_000  # of one file: hosts of repositories balk at large ones; more goes on in <name>.2.csv
 PHANTOM_SEED = 1  # of another phantom data set of the same kind
 
 
@@ -111,7 +112,7 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     about = {"alike": [ids[index] for index in resembling(pictures, data.images)]}
     found = _write(file, rows, models, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS), kept, about, data=other.manifest, images=len(indices), trained_on=data.manifest)
     for left in file.parent.glob(f"{glob.escape(data.name)}__on__*"):
-        if left.stem != file.stem:
+        if left.stem.split(".")[0] != file.stem.split(".")[0]:
             left.unlink()  # of another data set that the study crossed over to before; the report has one
     return found
 
@@ -179,11 +180,18 @@ def _write(file: Path, rows: list[dict], models: list[Trained], found: pd.DataFr
     order = np.argsort([places[run] for run in zip(scores["label"], scores["seed"])], kind="stable")
     scores = scores.iloc[order].reset_index(drop=True)
     own_groups = (scores["group"] == scores["image"]).all()  # said once: hashes for names are half of the file
-    text = (scores.drop(columns="group") if own_groups else scores).to_csv(index=False, float_format="%.6g")
+    table = scores.drop(columns="group") if own_groups else scores
+    count = -(-len(table.to_csv(index=False, float_format="%.6g")) // PART_BYTES)
+    texts = [table.iloc[len(table) * part // count:len(table) * (part + 1) // count].to_csv(index=False, float_format="%.6g") for part in range(count)]
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     absent = [{**{key: row[key] for key in ROW}, "reason": ABSENT} for row, run in zip(rows, runs) if run not in records]
     about = (about or {}) | ({"kept": kept.origin} if kept.origin else {})
     # the record first, since making it takes a second: scores without theirs would not be kept another time
-    write_record(file.with_suffix(".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=hashlib.sha256(text.encode()).hexdigest(), inputs=[records[run] for run in runs if run in records],
+    write_record(file.with_suffix(".json"), kind="scores", modules=["ehanet.robustness"], csv_sha256=hashes if count > 1 else hashes[0], inputs=[records[run] for run in runs if run in records],
                  absent=absent, **fields, **({"about": about} if about else {}))
-    write_atomically(file, text)
+    for number, text in enumerate(texts, start=1):
+        write_atomically(part_path(file, number), text)
+    for left in file.parent.glob(f"{glob.escape(file.stem)}.*.csv"):
+        if left not in [part_path(file, number) for number in range(1, count + 1)]:
+            left.unlink()  # of a table that took more parts
     return scores

@@ -154,3 +154,19 @@ def test_undefined_scores_stay_numbers(folder, data):
 def test_snakemake_leaves_the_scores_for_the_step_and_the_plan_misses_them():
     assert not [name for name in OUTPUTS["robustness"] if name.startswith("robustness/")], "Snakemake removes what a step declares before the step runs"
     assert "reports/quick/robustness/phantom-polyp.csv" in make_plan(load_profile("quick"), None)["robustness/phantom-polyp"].outputs
+
+
+def test_what_is_too_large_for_a_file_goes_on_in_another(folder, data, monkeypatch):
+    whole = score(folder, data, KEPT)
+    monkeypatch.setattr("ehanet.robustness.PART_BYTES", 800)
+    split = score(folder, data, KEPT)
+    files = sorted(path.name for path in (folder / "reports/robustness").glob("phantom-polyp.*csv"))
+    assert files == ["phantom-polyp.2.csv", "phantom-polyp.3.csv", "phantom-polyp.csv"] and split["label"].tolist() == whole["label"].tolist()
+    read, record = read_corrupted(folder / "reports/robustness/phantom-polyp.csv")
+    assert read["dice"].to_numpy() == pytest.approx(split["dice"].to_numpy(), abs=1e-6) and len(record["csv_sha256"]) == 3
+    (folder / "reports/robustness/phantom-polyp.2.csv").write_text("altered")
+    with pytest.raises(ValueError, match="was altered after it was written"):
+        read_corrupted(folder / "reports/robustness/phantom-polyp.csv")
+    monkeypatch.undo()
+    score(folder, data, KEPT)
+    assert [path.name for path in (folder / "reports/robustness").glob("phantom-polyp.*csv")] == ["phantom-polyp.csv"]

@@ -188,7 +188,7 @@ def report(profile: Profile) -> int:
                 print(f"done  {kind}/{dataset}  {seconds:.0f} s", flush=True)
             if Path(reports, "robustness", f"{dataset}.csv").is_file():
                 robustness_report(reports, dataset)
-            for crossed in sorted(Path(reports, "robustness").glob(f"{dataset}__on__*.csv")):
+            for crossed in sorted(Path(reports, "robustness").glob(f"{dataset}__on__*.json")):
                 cross_report(reports, dataset, crossed.stem.removeprefix(f"{dataset}__on__"))
         make_page(reports, profile.title)
     print(f"Done. The report: {reports}/index.html")
