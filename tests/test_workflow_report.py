@@ -12,7 +12,7 @@ PROFILE = SimpleNamespace(name="laptop", title="Two data sets")
 def test_the_studies_that_need_scores_alone_are_made_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in ("scores/dsb2018/methods.json", "scores/kvasir-seg/methods.json", "tables/protocol_kvasir-seg.csv", "tables/ladder_dsb2018.csv",
-                 "tables/edges_kvasir-seg.csv", "tables/robustness_kvasir-seg.csv", "robustness/kvasir-seg.csv", "robustness/kvasir-seg__on__phantom-polyp-seed1.csv"):
+                 "tables/edges_kvasir-seg.csv", "tables/robustness_kvasir-seg.csv", "robustness/kvasir-seg.csv", "robustness/kvasir-seg__on__phantom-polyp-seed1.json"):
         (tmp_path / "reports/laptop" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "reports/laptop" / path).write_text("[]")
     done = []
