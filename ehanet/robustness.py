@@ -192,6 +192,6 @@ def _write(file: Path, rows: list[dict], models: list[Trained], found: pd.DataFr
     for number, text in enumerate(texts, start=1):
         write_atomically(part_path(file, number), text)
     for left in file.parent.glob(f"{glob.escape(file.stem)}.*.csv"):
-        if left not in [part_path(file, number) for number in range(1, count + 1)]:
+        if left.stem.rpartition(".")[2].isdigit() and left not in [part_path(file, number) for number in range(1, count + 1)]:
             left.unlink()  # of a table that took more parts
     return scores
