@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -59,6 +60,15 @@ def part_path(path: str | Path, number: int) -> Path:
     """Where part ``number``, from 1 on, of what is too large for one file lies: a.csv, a.2.csv, a.3.csv."""
     path = Path(path)
     return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
+def clear_parts(path: str | Path, count: int) -> None:
+    """Remove the parts beyond ``count``, of a content that took more."""
+    path = Path(path)
+    for left in path.parent.glob(f"{glob.escape(path.stem)}.*{path.suffix}"):
+        number = left.stem.rpartition(".")[2]
+        if number.isdigit() and int(number) > count:
+            left.unlink()
 
 
 def file_sha256(path: str | Path) -> str:

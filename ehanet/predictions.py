@@ -9,7 +9,7 @@ from zipfile import ZIP_BZIP2, BadZipFile, ZipFile
 
 import numpy as np
 
-from ehanet.files import write_atomically
+from ehanet.files import clear_parts, part_path, write_atomically
 
 PART_BYTES = 1_300_000  # of one file, about: a report's files go into repositories, whose hosts balk at large ones
 DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what reading a damaged or missing file raises
@@ -47,14 +47,8 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     count = min(math.ceil(path.stat().st_size / PART_BYTES), len(predictions.ids))
     cuts = [len(predictions.ids) * part // count for part in range(count + 1)] if count > 1 else []
     for part in reversed(range(1, len(cuts))):  # the first at last: until then it holds all
-        _write_part(_part(path, part), {name: array[cuts[part - 1]:cuts[part]] for name, array in arrays.items()}, predictions.run, count)
-    for left in path.parent.glob(f"{path.stem}.*.npz"):  # of maps that took more
-        if left.stem.rpartition(".")[2].isdigit() and int(left.stem.rpartition(".")[2]) > count:
-            left.unlink()
-
-
-def _part(path: Path, number: int) -> Path:
-    return path if number == 1 else path.with_suffix(f".{number}.npz")
+        _write_part(part_path(path, part), {name: array[cuts[part - 1]:cuts[part]] for name, array in arrays.items()}, predictions.run, count)
+    clear_parts(path, count)
 
 
 def _write_part(path: Path, arrays: dict[str, np.ndarray], run: str, count: int) -> None:
@@ -75,10 +69,10 @@ def read_predictions(path: str | Path) -> Predictions:
         FileNotFoundError, ValueError: missing, damaged, or parts that were not written together; the message names the file.
     """
     parts = [_read_part(Path(path))]
-    parts += [_read_part(_part(Path(path), number)) for number in range(2, int(parts[0].get("parts", 1)) + 1)]
+    parts += [_read_part(part_path(path, number)) for number in range(2, int(parts[0].get("parts", 1)) + 1)]
     for number, part in enumerate(parts, start=1):
         if any(part.get(name) != parts[0].get(name) for name in ("run", "parts")):
-            raise ValueError(f"{_part(Path(path), number)} does not go on from {path}; run the evaluation step again")
+            raise ValueError(f"{part_path(path, number)} does not go on from {path}; run the evaluation step again")
     ids, probabilities = [name for part in parts for name in part["ids"].tolist()], np.concatenate([part["probabilities"] for part in parts])
     edges = np.concatenate([part["edges"] for part in parts]) if "edges" in parts[0] else None
     return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, str(parts[0]["run"]))
@@ -92,7 +86,7 @@ def are_kept(path: str | Path) -> bool:
             count = int(file["parts"]) if "parts" in file else 1
     except DAMAGE:
         return False
-    return all(_part(path, number).is_file() for number in range(2, count + 1))
+    return all(part_path(path, number).is_file() for number in range(2, count + 1))
 
 
 def _read_part(path: Path) -> dict[str, np.ndarray]:

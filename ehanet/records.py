@@ -64,14 +64,18 @@ def read_record(path: str | Path) -> dict:
     return record
 
 
+def table_parts(table: str | Path, record: dict) -> list[Path]:
+    """The files of a CSV table: itself, or its parts where ``csv_sha256`` in its record is a list."""
+    written = record.get("csv_sha256")
+    return [part_path(table, number) for number in range(1, 1 + (len(written) if isinstance(written, list) else 1))]
+
+
 def read_beside(table: str | Path) -> dict:
     """The record beside a CSV file, or beside its parts (``csv_sha256`` is then a list); a ``ValueError`` where a file is not the one it was written for."""
     table = Path(table)
     record = read_record(table.with_suffix(".json"))
     written = record.get("csv_sha256")
-    parts = len(written) if isinstance(written, list) else 1
-    found = [file_sha256(part_path(table, number)) for number in range(1, parts + 1)]
-    if written not in (None, found, *found[:parts == 1]):
+    if written and [file_sha256(part) for part in table_parts(table, record)] != (written if isinstance(written, list) else [written]):
         raise ValueError(f"{table} was altered after it was written (its record {record['id']} has another hash); run its step again")
     return record
 

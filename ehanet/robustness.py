@@ -20,7 +20,7 @@ from ehanet.data import Dataset, load_dataset
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
-from ehanet.files import part_path, write_atomically
+from ehanet.files import clear_parts, part_path, write_atomically
 from ehanet.inference import predict, predict_each
 from ehanet.kept_scores import KeptScores, kept_records, kept_scores
 from ehanet.metrics import score_masks
@@ -112,7 +112,7 @@ def cross_scores(data: Dataset, other: Dataset, runs: str | Path, reports: str |
     about = {"alike": [ids[index] for index in resembling(pictures, data.images)]}
     found = _write(file, rows, models, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS), kept, about, data=other.manifest, images=len(indices), trained_on=data.manifest)
     for left in file.parent.glob(f"{glob.escape(data.name)}__on__*"):
-        if left.stem.split(".")[0] != file.stem.split(".")[0]:
+        if not left.name.startswith(f"{file.stem}."):
             left.unlink()  # of another data set that the study crossed over to before; the report has one
     return found
 
@@ -181,8 +181,9 @@ def _write(file: Path, rows: list[dict], models: list[Trained], found: pd.DataFr
     scores = scores.iloc[order].reset_index(drop=True)
     own_groups = (scores["group"] == scores["image"]).all()  # said once: hashes for names are half of the file
     table = scores.drop(columns="group") if own_groups else scores
-    count = -(-len(table.to_csv(index=False, float_format="%.6g")) // PART_BYTES)
-    texts = [table.iloc[len(table) * part // count:len(table) * (part + 1) // count].to_csv(index=False, float_format="%.6g") for part in range(count)]
+    texts = [table.to_csv(index=False, float_format="%.6g")]
+    if (count := -(-len(texts[0]) // PART_BYTES)) > 1:
+        texts = [table.iloc[len(table) * part // count:len(table) * (part + 1) // count].to_csv(index=False, float_format="%.6g") for part in range(count)]
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     absent = [{**{key: row[key] for key in ROW}, "reason": ABSENT} for row, run in zip(rows, runs) if run not in records]
     about = (about or {}) | ({"kept": kept.origin} if kept.origin else {})
@@ -191,7 +192,5 @@ def _write(file: Path, rows: list[dict], models: list[Trained], found: pd.DataFr
                  absent=absent, **fields, **({"about": about} if about else {}))
     for number, text in enumerate(texts, start=1):
         write_atomically(part_path(file, number), text)
-    for left in file.parent.glob(f"{glob.escape(file.stem)}.*.csv"):
-        if left.stem.rpartition(".")[2].isdigit() and left not in [part_path(file, number) for number in range(1, count + 1)]:
-            left.unlink()  # of a table that took more parts
+    clear_parts(file, count)
     return scores

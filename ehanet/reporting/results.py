@@ -13,9 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from ehanet.config import RunConfig
-from ehanet.files import part_path
 from ehanet.metrics.scores import SCORES, read_scores
-from ehanet.records import read_beside, read_record
+from ehanet.records import read_beside, read_record, table_parts
 from ehanet.reporting.style import look
 
 PHANTOM, REPRODUCED, PUBLISHED, ABSENT = "phantom data", "reproduced here", "published", "not available"
@@ -92,9 +91,8 @@ def read_corrupted(file: str | Path) -> tuple[pd.DataFrame, dict]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found; run the robustness step again")
     record = read_beside(file)
-    count = len(record["csv_sha256"]) if isinstance(record.get("csv_sha256"), list) else 1
-    scores = pd.concat([pd.read_csv(part_path(file, number), dtype={"label": str, "image": str, "group": str}, keep_default_na=False, na_values={name: [""] for name in SCORES})
-                        for number in range(1, count + 1)], ignore_index=True)
+    scores = pd.concat([pd.read_csv(part, dtype={"label": str, "image": str, "group": str}, keep_default_na=False, na_values={name: [""] for name in SCORES})
+                        for part in table_parts(file, record)], ignore_index=True)
     return (scores if "group" in scores else scores.assign(group=scores["image"])), record
 
 
