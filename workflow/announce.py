@@ -22,7 +22,7 @@ def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
     """Which steps run, and why; what their trainings took before; whether the disk has room for them."""
     trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
     new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
-    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run, {len(trainings)} of them trainings, on {cores} cores.")
+    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run on {cores} cores; trainings: {len(trainings)}.")
     for reason in dict.fromkeys(row.reason for row in profile.absent):
         first, *more = [f"{row.dataset}/{row.label}" for row in profile.absent if row.reason == reason]
         print(f"  {first}{f' and {len(more)} more' if more else ''}: {reason}")
@@ -32,7 +32,7 @@ def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
         print(f"  and {len(reasons) - SHOWN} more")
     if trainings and (told := recorded_time(f"reports/{profile.name}", [step.parameters["config"] for step in trainings])):
         print(told)
-    check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"{len(new)} trainings and the report")
+    check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"the report and what trainings keep ({len(new)} to come)")
     check_disk(cache_root(), sum(_cache_bytes(profile, part) for name in profile.datasets for part in parts_of(name)), "decoded images")
     sys.stdout.flush()
 
