@@ -25,7 +25,7 @@ IMAGENET = "mobilenetv1_100.imagenet.safetensors, fine-tuned"
     (REPRODUCED, IMAGENET, [3, 3, 3], False, {"worse": True}, "not supported: worse"),
     (REPRODUCED, IMAGENET, [1, 1, 1], False, {"worse": True}, "not decidable here: worse, but trained fewer than 3 times"),
     (REPRODUCED, IMAGENET, [3, 3, 3], True, {"lacking": "some not compared"}, "not decidable here: better, but some not compared"),
-    (REPRODUCED, IMAGENET, [3, 3, 3], False, {"reachable": 0.0625}, "not decidable here: so few patients that no difference is significant"),
+    (REPRODUCED, IMAGENET, [3, 3, 3], False, {"reachable": 0.0625, "drawn": "patients"}, "not decidable here: so few patients that no difference is significant"),
     (REPRODUCED, IMAGENET, [1, 1, 1], False, {}, "not decidable here: not clearly better, but trained fewer than 3 times"),
     (REPRODUCED, IMAGENET, [3, 3, 1], True, {}, "not decidable here: better, but trained fewer than 3 times"),
     (REPRODUCED, "random, trained", [3, 3, 3], False, {}, "not decidable here: encoder from random weights, the paper's from ImageNet"),
@@ -40,6 +40,11 @@ def test_seven_patients_leave_room_for_three_comparisons():
     seven = np.array([0, 0, 1, 2, 3, 4, 5, 6])
     assert smallest_p(seven) == 2 / 128 == permutation_pvalues(np.ones((1, 8)), seven, 10_000, 0)[0]
     assert 3 * smallest_p(seven) < 0.05 < 4 * smallest_p(seven)
+
+
+def test_a_verdict_names_what_is_too_few(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("kvasir-seg", count=12), {"ehanet": 0.05, **dict.fromkeys(BUILDABLE[:2], 0.4)}, seeds=(0, 1, 2), encoder=IMAGENET)
+    assert by_claim(write_claims(reports), "mDice than")["verdict"] == "not decidable here: so few images that no difference is significant"
 
 
 def write_corrupted(reports, dice):

@@ -22,7 +22,7 @@ def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
     """Which steps run, and why; what their trainings took before; whether the disk has room for them."""
     trainings = [steps[id] for id in reasons if steps[id].kind == "train"]
     new = [step for step in trainings if not Path(step.parameters["run_dir"], "record.json").is_file()]
-    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run on {cores} cores; trainings: {len(trainings)}.")
+    print(f"{profile.title}: {len(reasons)} of {len(steps)} steps run on {cores} core{'s' * (cores > 1)}; trainings: {len(trainings)}.")
     for reason in dict.fromkeys(row.reason for row in profile.absent):
         first, *more = [f"{row.dataset}/{row.label}" for row in profile.absent if row.reason == reason]
         print(f"  {first}{f' and {len(more)} more' if more else ''}: {reason}")

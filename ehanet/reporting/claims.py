@@ -13,7 +13,7 @@ from ehanet.records import read_beside
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, corrupted_frames, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
-from ehanet.reporting.wording import FAIR, WORDS, dataset_title, p_in_words
+from ehanet.reporting.wording import FAIR, WORDS, dataset_title, group_word, p_in_words
 
 # The methods of the paper's comparison that have public code or a description, and the other widths of two of them, which can refute a claim as well.
 BUILDABLE = ("hiformer-b", "canet", "cfanet", "pranet", "resunet", "resunetpp", "unet")
@@ -35,7 +35,7 @@ NOTES = [
     "Difference: EHANet minus the strongest compared method, or EHANet minus EHANet without the module, image by image, with its 95 % bootstrap interval. "
     "p: paired permutation test, corrected by Holm over the compared methods or modules.",
     f"{SUPPORTED.capitalize()}: EHANet is better than every one of them, each with p < {ALPHA} and its worst training above their best one, and all {len(BUILDABLE)} methods of the paper that can be built are among them. {NOT_SUPPORTED.capitalize()}: it is not; \"worse\" where one of them leads EHANet so. Both need at least {SEEDS} trainings of every "
-    f"row. {UNDECIDED.capitalize()}: fewer trainings or methods, too few patients for any p < {ALPHA}, images drawn by code, nothing to compare on equal terms, or an encoder that started from random weights (the paper's started from ImageNet).",
+    f"row. {UNDECIDED.capitalize()}: fewer trainings or methods, too few images or patients for any p < {ALPHA}, images drawn by code, nothing to compare on equal terms, or an encoder that started from random weights (the paper's started from ImageNet).",
     "EHANet: the unchanged network, the row with a trained encoder where there is one; for a module, a row that has a partner without it. Equal terms: the same "
     + ", ".join(WORDS.get(key, key.replace("_", " ")) for key in FAIR) + ", and the same kind of start of the encoder. A network without an encoder, such as U-Net from random weights, is compared with EHANet on its trained encoder, "
     "as the paper does: that speaks of network and start together. Decoders are compared on one and the same encoder; the paper has no such comparison, those rows are our test of its claim.",
@@ -127,18 +127,20 @@ def _row(claim: str, score: str, subject: Result, rivals: list[Result], frames: 
                              + (f" (best of {len(rivals)})" if len(rivals) > 1 else ""),
                   "difference": Score(*map(float, difference)), "p": p_in_words(p),
                   "verdict": decide(row["mark"], subject.encoder, [len(frames[each.label]) for each in (subject, *rivals)], better, lacking,
-                                    smallest_p(scores.clusters, len(frames) - 1), worse)}
+                                    smallest_p(scores.clusters, len(frames) - 1), worse, group_word([subject]))}
 
 
-def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str = "", reachable: float = 0.0, worse: bool = False) -> str:
+def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str = "", reachable: float = 0.0, worse: bool = False,
+           drawn: str = "images") -> str:
     """The verdict with its reason; see ``NOTES`` for the rule.
 
     Args:
         seeds: number of trainings of EHANet and of every rival; empty without rivals.
         better: EHANet leads every rival, each lead significant and its worst training above their best one.
         lacking: what a lead would have to hold against besides, in words.
-        reachable: the smallest p that the number of patients allows after correction.
+        reachable: the smallest p that the number of images, or patients, allows after correction.
         worse: a rival leads EHANet so.
+        drawn: what the tests draw, as :func:`~ehanet.reporting.wording.group_word` has it.
     """
     if mark == PHANTOM:
         return f"{UNDECIDED}: images drawn by code"
@@ -150,7 +152,7 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
     if min(seeds) < SEEDS:
         return f"{UNDECIDED}: {said}, but trained fewer than {SEEDS} times"
     if reachable >= ALPHA:
-        return f"{UNDECIDED}: so few patients that no difference is significant"
+        return f"{UNDECIDED}: so few {drawn} that no difference is significant"
     if better and lacking:
         return f"{UNDECIDED}: {said}, but {lacking}"
     return SUPPORTED if better else f"{NOT_SUPPORTED}: worse" if worse else NOT_SUPPORTED
