@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ehanet.config import RunConfig
 from ehanet.data.cache import locked
+from ehanet.devices import describe_device
 from ehanet.files import write_atomically
 from ehanet.fingerprint import digest
 from ehanet.models import build_model
@@ -152,12 +153,37 @@ def check_same_configuration(config: RunConfig, other: dict, run_dir: Path) -> N
                          "choose another folder or remove it")
 
 
-def check_same_parameters(optimizer: dict, trained: list[nn.Parameter], device: torch.device, run_dir: Path) -> None:
-    """Refuse, with a ``ValueError``, to take up in ``run_dir`` a run begun on another kind of device: on CUDA biases before a batch norm are not trained."""
-    there = sum(len(group["params"]) for group in optimizer["param_groups"])
+def arithmetic(device: torch.device, dtype: torch.dtype) -> dict:
+    """What besides configuration and code decides the last digits of a training, as last.pt keeps it."""
+    return {"precision": str(dtype).removeprefix("torch."), **describe_device(device), "torch": str(torch.__version__)}
+
+
+def check_same_arithmetic(state: dict, now: dict, trained: list[nn.Parameter], run_dir: Path) -> list[str]:
+    """Refuse, with a ``ValueError``, to take up a run in another precision or on another kind of device: it would be a mixture that no other run equals.
+
+    Args:
+        state: of last.pt. now: what :func:`arithmetic` says here. trained: the parameters to train here; on CUDA biases before a batch norm are not.
+
+    Returns:
+        For the record's warnings: what changed before and changes now of what moves the last digits alone, machine, threads and version of torch.
+    """
+    before, changed = state.get("arithmetic", now), list(state.get("changed", []))
+    for name in ("precision", "type"):
+        if before[name] != now[name]:
+            way = f"go on there, or set precision: {before[name]} here" if name == "precision" else "go on there"
+            raise ValueError(f"{run_dir}: its first {state['epoch']} epochs were computed in {before['precision']} on {before['type']}, here it would be {now['precision']} on "
+                             f"{now['type']}; {way}, or remove the folder to begin anew")
+    there = sum(len(group["params"]) for group in state["optimizer"]["param_groups"])
     if there != len(trained):
-        raise ValueError(f"{run_dir} was begun on another kind of device than {device.type} or by an earlier version ({there} trained parameters there, {len(trained)} here); "
+        raise ValueError(f"{run_dir} was begun on another kind of device than {now['type']} or by an earlier version ({there} trained parameters there, {len(trained)} here); "
                          "go on there, or remove the folder to begin anew")
+    if before != now:
+        changed.append(f"after epoch {state['epoch']} the training went on with {_told(now)}, begun with {_told(before)}")
+    return changed
+
+
+def _told(machine: dict) -> str:
+    return f"{machine['name']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}, torch {machine['torch']}"
 
 
 def content_sha256(value) -> str:

@@ -86,6 +86,9 @@ class RunConfig:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             _check_type(name, value, self.__dataclass_fields__[name].type)
+        for name in ("pretrained", "encoder", "encoder_weights"):
+            if name in self.options:
+                raise ValueError(f"options: {name} is a setting of its own; write it beside options")
         for name in CHOICES:
             check_choice(name, getattr(self, name))
         if self.protocol not in ("corrected", "released") and not set(self.protocol.split("+")) <= set(DEFECTS):
@@ -101,6 +104,8 @@ class RunConfig:
             raise ValueError(f"seed: must be from 0 to 2^63 - 1, got {self.seed}")
         if self.edge_width < 3 or self.edge_width % 2 == 0:
             raise ValueError(f"edge_width: must be odd and at least 3, got {self.edge_width}")
+        if self.edge_width != 3 and "edges-resized" in self.defects:
+            raise ValueError(f"edge_width: the edge labels of protocol {self.protocol!r} have no width to choose; leave it out")
         if self.epoch_images < 0 or self.epoch_images == 1:
             raise ValueError(f"epoch_images: must be 0 or at least 2, got {self.epoch_images}")
         if not 0 <= self.ema < 1:

@@ -94,7 +94,7 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     scores.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     load_plugin(run["config"].get("plugin"))
     write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"], note=method(row["method"]).note,
-                 data=data.manifest, encoder=run["encoder"], inputs=[run["id"]], trained_at=run["code"]["commit"], warnings=run["warnings"],
+                 data=data.manifest, encoder=run["encoder"], precision=run["precision"], device=run["device"], inputs=[run["id"]], trained_at=run["code"]["commit"], warnings=run["warnings"],
                  run="/".join([*runs.parts[-2:], row["label"], f"seed{row['seed']}"]), csv_sha256=file_sha256(folder / f"{name}.csv"))
     own = {"label": row["label"], "seed": row["seed"]}
     return scores.assign(**own), choice.assign(**own), None if volumes is None else volumes.assign(**own)

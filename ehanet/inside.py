@@ -13,6 +13,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset
 from ehanet.devices import device_or_other
 from ehanet.explain import ahfa_gates, efa_gates, grad_cam, layer_shapes, output_maps
+from ehanet.kept_scores import finished_run, kept_records
 from ehanet.metrics.regions import dice_per_image
 from ehanet.records import read_record
 from ehanet.reporting.results import TRAINED, beginning
@@ -56,7 +57,7 @@ class Inside:
     absent: dict[str, str]
 
 
-def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int = 6, images: int = 64) -> Inside | None:
+def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int = 6, images: int = 64, reports: str | Path = "reports") -> Inside | None:
     """Look into the runs of a data set with the first seed of each network.
 
     The image is the test image at the median of the reference's Dice among those with an object.
@@ -64,6 +65,7 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
     Args:
         runs: folder of the data set's runs, <label>/seed<k>/ below it. rows: ``{"method", "label", "seed"}`` of each run; EHANet's is the reference.
         methods: how many networks, the reference included, variants of one network counted once. images: test images for the side outputs' Dice.
+        reports: where the records of kept rows lie (``"kept": True``); a checkpoint of another training of that name is not theirs.
 
     Returns:
         None where no checkpoint of EHANet is on this machine, as where a report's kept runs were trained elsewhere.
@@ -75,7 +77,8 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
         raise ValueError(f"{data.name}: the test split is empty; nothing to look at")
     first = {row["label"]: row for row in reversed(rows)}
     folders = {label: Path(runs) / label / f"seed{first[label]['seed']}" for label in dict.fromkeys(row["label"] for row in rows)}
-    there = [first[label] for label, folder in folders.items() if (folder / "best.pt").is_file()]
+    kept = kept_records(Path(reports), data.name, list(first.values()))
+    there = [first[label] for label, folder in folders.items() if finished_run(folder, kept.get((label, first[label]["seed"])))]
     absent = {label: "its checkpoint is not on this machine" for label in folders if first[label] not in there}
     if not any(row["method"] == "ehanet" for row in there):
         return None

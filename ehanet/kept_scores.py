@@ -53,6 +53,14 @@ def kept_records(reports: Path, dataset: str, rows: list[dict]) -> dict[tuple[st
             for row in rows if row.get("kept")}
 
 
+def finished_run(folder: Path, wanted: str | None = None) -> str | None:
+    """Id of the record of the finished run in ``folder``; None where record or checkpoint are missing, or are of another training than that with the record ``wanted``."""
+    if not all((folder / name).is_file() for name in ("best.pt", "record.json")):
+        return None
+    record = read_record(folder / "record.json")["id"]
+    return record if wanted in (None, record) else None
+
+
 def _origin(record: dict, runs: set[str]) -> list[dict]:
     """Who computed the scores of ``runs``: the records that ``record`` kept some from, then itself."""
     earlier = [{**entry, "runs": sorted(runs & set(entry["runs"]))} for entry in record.get("about", {}).get("kept", [])]

@@ -78,15 +78,15 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, str(parts[0]["run"]))
 
 
-def are_kept(path: str | Path) -> bool:
-    """Whether stored maps are there with all their parts; reads no map."""
+def are_kept(path: str | Path, run: str) -> bool:
+    """Whether the maps of the training with the record ``run`` are there with all their parts; reads no map."""
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            count = int(file["parts"]) if "parts" in file else 1
+            count, own = int(file["parts"]) if "parts" in file else 1, str(file["run"])
     except DAMAGE:
         return False
-    return all(part_path(path, number).is_file() for number in range(2, count + 1))
+    return own == run and all(part_path(path, number).is_file() for number in range(2, count + 1))
 
 
 def _read_part(path: Path) -> dict[str, np.ndarray]:

@@ -195,6 +195,8 @@ def _studies(studies, datasets: list[str], places: set[str]) -> dict[str, tuple[
     found = {}
     for name, value in studies.items():
         own = dict(value) if isinstance(value, dict) else {"datasets": value}
+        if not isinstance(own.get("across", ""), str):
+            raise ValueError(f"studies: {name!r}: across: expected one data set's name or folder, got {own['across']!r}")
         found[name] = (_wanted(f"studies: {name!r}", own.pop("datasets", datasets), places), own)
     return found
 

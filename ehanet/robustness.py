@@ -17,15 +17,16 @@ from tqdm.auto import tqdm
 
 from ehanet.checkpoints import load_best, restore_model
 from ehanet.data import Dataset, load_dataset
+from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, occurring
 from ehanet.data.duplicates import resembling
 from ehanet.devices import device_or_other
 from ehanet.files import clear_parts, part_path, write_atomically
 from ehanet.inference import predict, predict_each
-from ehanet.kept_scores import KeptScores, kept_records, kept_scores
+from ehanet.kept_scores import KeptScores, finished_run, kept_records, kept_scores
 from ehanet.metrics import score_masks
 from ehanet.metrics.regions import dice_per_image
-from ehanet.records import read_record, write_record
+from ehanet.records import write_record
 
 COLUMNS = ["method", "label", "seed", "corruption", "severity", "image", "group", "dice"]
 ELSEWHERE = ["image", "group", "dice", "iou", "precision", "recall", "boundary_f1", "hd95", "gt_empty", "pred_empty"]  # what is kept of an image of another data set: there are many
@@ -121,7 +122,7 @@ def other_dataset(name: str, size: int, source: str | None = None) -> Dataset:
     """The data set to cross over to: a folder with images/ and masks/, a data set's name, or a phantom's, which is drawn anew with another
     seed and read like a folder of one's own."""
     if not name.startswith("phantom-"):
-        return load_dataset(name, root=source, size=size)
+        return load_dataset(name, root=source if name in CATALOGUE else None, size=size)  # a folder of one's own goes by its path
     with tempfile.TemporaryDirectory() as folder:
         return load_dataset(write_phantom_folder(name, size, Path(folder), PHANTOM_SEED), size=size)
 
@@ -155,9 +156,7 @@ def _gather(runs: Path, file: Path, dataset: str, rows: list[dict], groups: dict
     records, models, gone = kept_records(file.parents[1], dataset, rows), [], {}
     for row in rows:
         run, folder = (row["label"], row["seed"]), runs / row["label"] / f"seed{row['seed']}"
-        finished = all((folder / name).is_file() for name in ("best.pt", "record.json"))
-        record = read_record(folder / "record.json")["id"] if finished else None
-        if record and record == records.get(run, record):
+        if record := finished_run(folder, records.get(run)):
             network, config = restore_model(load_best(folder))
             models.append(Trained({key: row[key] for key in ROW}, record, network.to(device_or_other(config.device)), config.test_flips))
         elif run in records:

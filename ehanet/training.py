@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ehanet.checkpoints import Saver, check_same_configuration, check_same_parameters, claimed, is_sound, load_checkpoint, start_anew
+from ehanet.checkpoints import Saver, arithmetic, check_same_arithmetic, check_same_configuration, claimed, is_sound, load_checkpoint, start_anew
 from ehanet.config import RunConfig
 from ehanet.copies import WorkingCopies
 from ehanet.data import Dataset, load_dataset
@@ -57,7 +57,7 @@ def fit(config: RunConfig, run_dir: str | Path, root: str | Path | None = None, 
         progress: show a bar with loss and validation Dice. stop: asked before each epoch; where it says yes, the run is left to be gone on with.
 
     Raises:
-        ValueError: ``run_dir`` holds a run of another configuration or of other images, or another process trains there, the loss is no longer
+        ValueError: ``run_dir`` holds a run of another configuration, of other images or in another precision, or another process trains there, the loss is no longer
             finite (the message names the batch's images), or the device is out of memory.
         OSError: full disk or read-only folder; the last finished epoch is kept. InterruptedError: ``stop`` said yes.
     """
@@ -115,8 +115,7 @@ class Trainer:
         self.forward = torch.compile(self.model) if config.compile else self.model
         self.average = deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.judged = self.average or self.model  # what is validated and kept
-        self.loss = build_loss(config.method, **config.loss_options)
-        self.augment = Augmentation(config.augmentation)
+        self.loss, self.augment = build_loss(config.method, **config.loss_options), Augmentation(config.augmentation)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(self.trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type in ("cpu", "cuda"))  # one kernel in place of hundreds
@@ -124,6 +123,7 @@ class Trainer:
         self.gradients, self.judge = ((work if config.deterministic else recorded(work, self.device)) for work in (self._gradients, self._judge))
         self.pictures = on_device(dataset.images, self.device), on_device(dataset.masks, self.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step, total=self.total_steps: learning_rate_factor(config.schedule, step / total))
+        self.arithmetic, self.changed = arithmetic(self.device, self.dtype), []
         self.epoch, self.history, self.best, self.save = 0, [], None, Saver(beside=self.device.type == "cuda")
 
     @property
@@ -152,7 +152,7 @@ class Trainer:
         check_same_configuration(self.config, state["config"], self.run_dir)
         check_same_weights(self.config, state.get("weights", {}), self.run_dir)
         check_same_images(state.get("data"), self.dataset.manifest, str(self.run_dir))
-        check_same_parameters(state["optimizer"], self.trained, self.device, self.run_dir)
+        self.changed = check_same_arithmetic(state, self.arithmetic, self.trained, self.run_dir)
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -249,8 +249,7 @@ class Trainer:
     def _validate(self) -> tuple[float, float]:
         """Mean loss over batches, and mean per-image Dice, of the validation split."""
         self.judged.eval()
-        losses, dice, weights = [], [], []
-        indices = self.dataset.splits["val"]
+        losses, dice, weights, indices = [], [], [], self.dataset.splits["val"]
         for start in range(0, len(indices), 2 * self.config.batch_size):
             batch = indices[start:start + 2 * self.config.batch_size]
             images, masks = self._load(batch)
@@ -280,7 +279,8 @@ class Trainer:
         if optimizer and self.average is not None:
             state["average"] = self.average.state_dict()
         if optimizer:
-            state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history, "weights": self.transfer.hashes}
+            state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history, "weights": self.transfer.hashes,
+                      "arithmetic": self.arithmetic, "changed": self.changed}
         return state
 
     def finish(self, started: float) -> dict:
@@ -289,7 +289,7 @@ class Trainer:
         write_history(self.run_dir, self.history)
         encoder = self.transfer.describe_encoder(self.frozen)
         began_random = self.encoder is not None and self.transfer.initialisation.startswith("random")
-        notes = [*self.dataset.manifest.get("warnings", []), *([f"encoder: {encoder}"] if began_random else [])]
+        notes = [*self.dataset.manifest.get("warnings", []), *([f"encoder: {encoder}"] if began_random else []), *self.changed]
         return write_record(
             self.run_dir / "record.json", kind="run", modules=["ehanet.training"], started=started,
             config=self.config.to_dict(), seed=self.config.seed, data=self.dataset.manifest,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from ehanet.records import read_record, write_record
 from ehanet.reporting import inside_report
 from ehanet.reporting.tables import read_table
 
+MADE = ("schema", "id", "kind", "created", "code", "libraries", "machine")  # what write_record puts in itself
 ROWS = [{"method": "unet-32", "label": "unet-32", "seed": 0}, {"method": "ehanet", "label": "ehanet", "seed": 0}, {"method": "pranet", "label": "pranet", "seed": 0}]
 
 
@@ -80,6 +83,17 @@ def test_without_a_checkpoint_the_table_says_so(seen, tmp_path):
     assert look_inside(data, tmp_path, ROWS) is None
     table = inside_report(None, data, tmp_path)
     assert "not available: no checkpoint of it is on this machine" in table.rows[0]["mark"] and not (tmp_path / "figures").exists()
+
+
+def test_a_checkpoint_of_another_training_is_not_that_of_a_kept_row(seen, tmp_path):
+    root, data, _ = seen
+    rows, kept = [{**row, "kept": True} for row in ROWS[:2]], tmp_path / "runs" / data.name
+    for label in ("ehanet", "unet-32"):
+        shutil.copytree(root / label, kept / label, ignore=shutil.ignore_patterns("best.pt"))
+    assert look_inside(data, root, rows, images=2, reports=tmp_path).absent == {}
+    record = read_record(kept / "unet-32/seed0/record.json")
+    write_record(kept / "unet-32/seed0/record.json", "run", **{key: value for key, value in record.items() if key not in MADE} | {"steps": 2})
+    assert list(look_inside(data, root, rows, images=2, reports=tmp_path).absent) == ["unet-32"]
 
 
 def test_each_network_once_ehanet_first():

@@ -67,9 +67,9 @@ def test_large_maps_go_on_in_further_files(tmp_path, monkeypatch):
         read_predictions(path)
     monkeypatch.setattr("ehanet.predictions.PART_BYTES", 5000)
     write_predictions(path, Predictions(ids, maps, edges, "run"))
-    assert are_kept(path) and not are_kept(tmp_path / "nothing.npz")
+    assert are_kept(path, "run") and not are_kept(path, "another run") and not are_kept(tmp_path / "nothing.npz", "run")
     (tmp_path / "a.b__seed0.3.npz").unlink()
-    assert not are_kept(path)
+    assert not are_kept(path, "run")
     with pytest.raises(FileNotFoundError, match=r"a\.b__seed0\.3\.npz not found"):
         read_predictions(path)
     write_predictions(path, Predictions(ids[:2], maps[:2], None, "run"))
@@ -228,7 +228,7 @@ def test_new_runs_beside_kept_ones_begin_with_the_same_file(checkout, capsys):
     make_reports(checkout / "reports", data, {"ehanet": 0.1}, initial_weights="start.safetensors")
     (checkout / "reports/reports").rename(checkout / "reports/own")
     path = next((checkout / "reports/own/runs").rglob("record.json"))
-    record = read_record(path)
+    record, maps = read_record(path), predictions_path(checkout / "reports/own", data.name, "ehanet", 0)
     settings = {key: value for key, value in record["config"].items() if key not in ("method", "label", "dataset", "seed")}
 
     def plan(*seeds: int) -> int:
@@ -239,6 +239,9 @@ def test_new_runs_beside_kept_ones_begin_with_the_same_file(checkout, capsys):
         sha256 = hashlib.sha256(content).hexdigest()
         changed = {key: value for key, value in record.items() if key != "id"} | {"initial_weights_sha256": sha256}
         path.write_text(json.dumps(changed | {"id": record_id(changed)}))
+        assert plan(0) == 0
+        assert "train/phantom-polyp/ehanet/seed0" in capsys.readouterr().out  # the maps are of another training
+        write_predictions(maps, replace(read_predictions(maps), run=record_id(changed)))
         assert plan(0) == 0  # nothing new is trained
         assert "train/" not in capsys.readouterr().out
         if refused:

@@ -54,7 +54,8 @@ def write_corrupted(reports, dice):
     (reports / "robustness").mkdir()
     path = reports / "robustness/kvasir-seg.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    write_record(path.with_suffix(".json"), "scores", csv_sha256=file_sha256(path), data=make_dataset("kvasir-seg").manifest, inputs=[], absent=[], images=12)
+    trained = [name for label in dice for seed in (0, 1, 2) for name in read_beside(reports / f"scores/kvasir-seg/{label}__seed{seed}.csv")["inputs"]]
+    write_record(path.with_suffix(".json"), "scores", csv_sha256=file_sha256(path), data=make_dataset("kvasir-seg").manifest, inputs=trained, absent=[], images=12)
     return path
 
 
@@ -135,6 +136,11 @@ def test_modules_and_corruptions_get_their_own_rows(tmp_path):
     assert by_claim(table, "mDice than")["verdict"] == "not decidable here: better, but 6 of the paper's 7 methods that can be built not compared on equal terms"
     robust = by_claim(table, ROBUST)
     assert robust["verdict"] == "not supported: worse" and robust["difference"].mean == pytest.approx(-0.3) and "0.436" in robust["here"]
+    about = read_beside(corrupted)
+    assert about["id"] in read_beside(reports / "tables/claims.csv")["inputs"]
+    others = {key: value for key, value in about.items() if key != "id"} | {"inputs": [name for name in about["inputs"] if name not in about["inputs"][:3]]}
+    corrupted.with_suffix(".json").write_text(json.dumps(others | {"id": record_id(others)}))
+    assert ROBUST not in [row["claim"] for row in write_claims(reports).rows if row["against"]]  # EHANet's scores are of an earlier training
     corrupted.write_text(corrupted.read_text().replace("0.5", "0.9"))
     with pytest.raises(ValueError, match="kvasir-seg.csv was altered after it was written"):
         write_claims(reports)

@@ -39,7 +39,7 @@ def write_scores(root, rows, absent=(), manifest=MANIFEST, **settings):
         frame.to_csv(folder / f"{label}__seed0.csv", index=False)
         config = {"method": label, "label": label, "dataset": manifest["name"], "seed": 0, "size": 256, "epochs": 50, "protocol": "corrected",
                   **settings.get(label, {})}
-        write_record(folder / f"{label}__seed0.json", "scores", config=config, data=manifest, encoder=settings.get("encoders", {}).get(label, "random, trained"),
+        write_record(folder / f"{label}__seed0.json", "scores", **settings.get("trained", {}).get(label, {}), config=config, data=manifest, encoder=settings.get("encoders", {}).get(label, "random, trained"),
                      seed=0, inputs=[], warnings=manifest["warnings"])
     listing = [{"method": label, "label": label, "seeds": [0], "reason": ""} for label in rows]
     listing += [{"method": label, "label": label, "seeds": [], "reason": reason} for label, reason in absent]
@@ -124,6 +124,25 @@ def test_unequal_terms_and_warnings_are_said(tmp_path):
     assert "a.zip is not the official file" in notes
     table = read_table(reports / "tables/comparison_kvasir-seg.csv")
     assert next(column for column in table.columns if column.key == "epochs").shown  # differs, so it stands in the table
+
+
+def test_what_the_rows_were_computed_in_and_on_is_no_equal_terms_where_it_differs(tmp_path):
+    """All ask for "auto", which one processor answers with bfloat16."""
+    devices = {"ehanet": {"precision": "bfloat16", "device": {"type": "cpu", "name": "AMD EPYC"}}, "lanet": {"precision": "float32", "device": {"type": "cuda", "name": "NVIDIA H200"}}}
+    notes = comparison(write_scores(tmp_path / "two", DICE, trained=devices), "kvasir-seg")["comparison_kvasir-seg"].notes
+    assert "Not on equal terms in precision: bfloat16, but LANet float32." in notes
+    assert "Trained on several machines: AMD EPYC (EHANet); NVIDIA H200 (LANet)." in notes
+    alike = comparison(write_scores(tmp_path / "one", DICE, trained=dict.fromkeys(DICE, devices["lanet"])), "kvasir-seg")["comparison_kvasir-seg"].notes
+    assert not any("precision" in note or "machines" in note for note in alike)
+
+
+def test_a_row_that_is_left_alone_takes_the_table_of_differences_away(tmp_path):
+    comparison(write_scores(tmp_path, DICE), "kvasir-seg")
+    assert (tmp_path / "tables/differences_kvasir-seg.csv").is_file()
+    index = tmp_path / "scores/kvasir-seg/methods.json"
+    index.write_text(json.dumps(json.loads(index.read_text())[:1]))
+    comparison(tmp_path, "kvasir-seg")
+    assert not list((tmp_path / "tables").glob("differences_*")) and (tmp_path / "tables/comparison_kvasir-seg.csv").is_file()
 
 
 def test_a_loss_that_is_not_the_released_one_is_said(tmp_path):

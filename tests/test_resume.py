@@ -1,5 +1,7 @@
 """Runs taken up again where the files of the run before do not fit together or not here."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from archives import discs, make_folder
@@ -48,6 +50,30 @@ def test_a_run_of_another_kind_of_device_is_refused_in_one_line(config, tmp_path
     there.save.wait()
     with pytest.raises(ValueError, match=r"was begun on another kind of device than cpu .*\(\d+ trained parameters there, \d+ here\); go on there, or remove the folder"):
         fit(config, tmp_path, progress=False)
+
+
+def test_another_precision_is_refused_and_other_threads_are_told(config, tmp_path, monkeypatch):
+    """Half a run in bfloat16 would be neither; other threads move the last digits alone."""
+    auto = replace(config, precision="auto")
+    there = Trainer(replace(auto, precision="bfloat16"), load_dataset(config.dataset, size=32), tmp_path)
+    there.config = auto  # what "auto" takes on a processor that is fast at it
+    there.resume()
+    there.run_epoch()
+    there.save.wait()
+    monkeypatch.setattr("ehanet.training.compute_dtype", lambda precision, device: torch.float32)
+    with pytest.raises(ValueError, match="its first 1 epochs were computed in bfloat16 on cpu, here it would be float32 on cpu; go on there, or set precision: bfloat16 here, or remove the folder"):
+        fit(auto, tmp_path, progress=False)
+    threads = torch.get_num_threads()
+    here = Trainer(auto, there.dataset, tmp_path / "here")
+    here.resume()
+    here.run_epoch()
+    here.save.wait()
+    torch.set_num_threads(threads + 1)
+    try:
+        warned = fit(auto, tmp_path / "here", progress=False)["warnings"]
+    finally:
+        torch.set_num_threads(threads)
+    assert [line for line in warned if f"after epoch 1 the training went on with {here.arithmetic['name']}, {threads + 1} threads, torch {torch.__version__}, begun with " in line]
 
 
 def test_two_trainings_in_one_folder_are_refused(config, tmp_path):

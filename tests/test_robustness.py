@@ -18,7 +18,7 @@ from ehanet.metrics.corruption import corruption_errors, interval, resample_cond
 from ehanet.metrics.regions import dice_per_image
 from ehanet.metrics.statistics import compare
 from ehanet.models import build_model
-from ehanet.records import read_record, write_record
+from ehanet.records import read_beside, read_record, write_record
 from ehanet.reporting import corruption_sheet, cross_report, robustness_report
 from ehanet.reporting.results import corrupted_frames
 from ehanet.reporting.robustness import _draw_curves
@@ -126,11 +126,15 @@ def test_a_condition_without_an_image_is_refused():
         resample_conditions(scores)
 
 
-def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
+def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path, monkeypatch):
     written = write_phantom_folder("phantom-polyp", 32, tmp_path, seed=1)
     drawn = make_phantom("phantom-polyp", 32, seed=1)
     read = load_dataset(written, size=32)
     assert read.ids == drawn.ids and np.array_equal(read.images, drawn.images) and np.array_equal(read.masks, drawn.masks)
+    monkeypatch.chdir(tmp_path)
+    (folder / "elsewhere/own").mkdir(parents=True)
+    written.rename("own")
+    assert other_dataset("own", 32, str(folder / "elsewhere")).ids == read.ids  # by its path, as the plan does, and not below the archives
     other = other_dataset("phantom-polyp", 32)
     assert other.name == "phantom-polyp-seed1" and np.array_equal(other.images, read.images)
     runs, reports = folder / "runs" / "phantom-polyp", folder / "reports"
@@ -138,6 +142,9 @@ def test_another_data_set_is_read_like_ones_own_folder(folder, data, tmp_path):
     scores = cross_scores(data, other, runs, reports, ROWS[:2], images=5)
     assert scores.groupby("label")["image"].nunique().tolist() == [5, 5]
     table = cross_report(reports, data.name, other.name)
+    made_from = read_beside(reports / "tables" / f"cross_{data.name}.csv")["inputs"]
+    assert made_from == [read_beside(path)["id"] for path in (reports / "robustness" / f"{data.name}__on__{other.name}.csv",
+                                                              *(reports / "scores" / data.name / f"{label}__seed0.csv" for label in ("unet-32", "ehanet")))]
     home = pd.read_csv(reports / "scores" / data.name / "ehanet__seed0.csv")["dice"].mean()
     assert table.rows[1]["dice_home"].mean == pytest.approx(home, abs=1e-6)
     assert "5 of 320 images. By perceptual hash none of them looks like an image of Phantom polyps." in table.notes[0]

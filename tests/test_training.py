@@ -287,6 +287,8 @@ def test_schedules():
     ({"batch_size": 1}, "batch_size: must be at least 2, since batch norm"),
     ({"protocol": "fixed"}, "protocol: 'fixed' is none of corrected, released"),
     ({"edge_width": 4}, "edge_width: must be odd"),
+    ({"edge_width": 5, "protocol": "edges-resized"}, "edge_width: the edge labels of protocol 'edges-resized' have no width to choose; leave it out"),
+    ({"options": {"encoder": "resnet18"}}, "options: encoder is a setting of its own; write it beside options"),
     ({"size": 16}, "size: must be from 32 to 4096 pixels"),
 ])
 def test_configuration_errors_name_the_way_out(values, message):

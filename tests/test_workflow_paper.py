@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
 from ehanet import fingerprint
 from ehanet.profiles import load_profile
 from workflow import kinds
-from workflow.paper import Lock, _forget_removed, main
+from workflow.paper import Lock, main
 from workflow.plan import read_plan, to_run, write_plan
+from workflow.removed import forget_removed
 from workflow.step import _forget_other_training
 from workflow.step import main as run_planned
 
@@ -104,8 +106,42 @@ def test_what_cannot_be_trained_here_keeps_its_recorded_runs(copy):
     for path in (kept, removed, notebook):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
-    _forget_removed(load_profile("two"), copy.steps)
+    forget_removed(load_profile("two"), copy.steps)
     assert kept.is_file() and notebook.is_file() and not removed.exists()
+
+
+def test_data_sets_and_studies_of_no_profile_leave_its_report(copy):
+    """phantom-polyp is the profile's, a study of its edges is not; polyp was, and a data set whose name ends like it is another."""
+    def touch(*names):
+        for path in (Path("reports/two", name) for name in names):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    gone = ("data/polyp.json", "scores/polyp/methods.json", "predictions/polyp/a.npz", "tables/comparison_polyp.csv", "figures/scores_polyp.png", "robustness/polyp.csv",
+            "robustness/polyp__on__apple.json", "tables/edges_phantom-polyp.csv", "tables/edges_phantom-polyp.json", "figures/iem_phantom-polyp.pdf",
+            "robustness/phantom-polyp.csv", "leakage/phantom-polyp.csv", "figures/grad_cam_phantom-polyp.png")
+    stay = ("data/phantom-polyp.json", "scores/phantom-polyp/methods.json", "tables/comparison_phantom-polyp.csv", "tables/claims.csv", "external/scores_polyp.csv",
+            "tables/score_choice_phantom-polyp.md", "repeated/one/scores/polyp/a.csv")
+    touch(*gone, *stay)
+    forget_removed(load_profile("two"), copy.steps)
+    assert [name for name in (*gone, *stay) if Path("reports/two", name).exists()] == list(stay)
+    touch("data/b.json", "tables/comparison_b.csv", "tables/comparison_a_b.csv", "data/a_b.json")
+    longer = dataclasses.replace(load_profile("two"), datasets=("phantom-polyp", "own/a_b"))
+    forget_removed(longer, copy.steps)
+    assert not Path("reports/two/tables/comparison_b.csv").exists() and Path("reports/two/tables/comparison_a_b.csv").exists()
+
+
+def test_keep_is_one_or_nothing(copy, capsys):
+    assert main(["plan", "--profile", "two", "--keep", "no"]) == 1
+    assert capsys.readouterr().err == "error: KEEP: expected 1, or nothing, got 'no'\n"
+
+
+def test_a_lock_that_waits_says_for_whom(copy, capsys):
+    held = Lock("two").__enter__()
+    threading.Timer(0.5, held.file.close).start()
+    with Lock("two", wait=True):
+        assert held.file.closed
+    assert f"Waiting: another make paper or make repeat of two is running here (process {os.getpid()})." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])

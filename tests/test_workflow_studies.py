@@ -57,6 +57,24 @@ def test_what_is_wrong_is_said_in_one_line(plan, studies, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("datasets: [universal-phantoms, phantom-polyp]\nstudies: {publish: [universal-phantoms]}", "publish: universal-phantoms holds phantom-polyp, which datasets names as well; give them"),
+    ("datasets: [phantom-polyp]\nstudies: {robustness: {across: [phantom-polyp]}}", "'robustness': across: expected one data set's name or folder, got ['phantom-polyp']"),
+])
+def test_studies_that_cannot_be_are_refused_before_anything_runs(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "own.yaml").write_text(f"methods: [ehanet]\nseeds: [0]\nsize: 64\n{text}\n")
+    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+        make_plan(load_profile("own", folder=tmp_path), None)
+    assert message in str(caught.value)
+
+
+def test_how_many_networks_are_looked_into_can_be_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "own.yaml").write_text(f"{PROFILE}studies: {{inside: {{methods: 4}}}}\nplugins: [notebooks/my_method.py]\n")
+    assert make_plan(load_profile("own", folder=tmp_path), None)["inside/phantom-polyp"].parameters["methods"] == 4
+
+
 @pytest.mark.parametrize("study", kinds.STUDIES)
 def test_every_study_has_its_notebook_and_outputs(study):
     assert (ROOT / notebook_of(study)).is_file() and kinds.OUTPUTS[study] and kinds.NEEDS.get(study, "evaluate") in ("data", "evaluate")

@@ -44,7 +44,7 @@ def recorded(reports: str, dataset: str, run: RunConfig) -> dict | None:
 def _kept_record(reports: str, dataset: str, run: RunConfig) -> dict | None:
     """The record of a kept run, else None."""
     record = recorded(reports, dataset, run)
-    return record if record and are_kept(predictions_path(reports, dataset, run.label, run.seed)) else None
+    return record if record and are_kept(predictions_path(reports, dataset, run.label, run.seed), record["id"]) else None
 
 
 def _place(reports: str, dataset: str, run: RunConfig) -> Path:

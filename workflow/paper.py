@@ -30,6 +30,7 @@ from workflow.kept import check_same_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, published_sets, to_run, write_plan
 from workflow.processes import PARENT
+from workflow.removed import forget_removed
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = Path(os.environ.get("EHANET_PLUGINS") or Path(sys.prefix, "slurm")).absolute()  # what make installs for EXECUTOR=slurm
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", default="", dest="overrides", help="'key=value ...' in place of the profile's settings")
     parser.add_argument("--jobs", default="", help="processor cores to use; default: all")
     parser.add_argument("--share", default="", help="trainings side by side on each GPU; default: 1")
-    parser.add_argument("--keep", default="", help="anything: keep the finished runs that the report holds")
+    parser.add_argument("--keep", default="", help="1: keep the finished runs that the report holds")
     parser.add_argument("--executor", default="", help="slurm, for a cluster; default: this machine")
     parser.add_argument("--account", default="", help="of Slurm")
     parser.add_argument("--partition", default="", help="of Slurm")
@@ -76,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name, given, what in (("JOBS", options.jobs, "processor cores to use"), ("SHARE", options.share, "trainings side by side on each GPU")):
             if given and not (given.isdecimal() and int(given)):
                 raise ValueError(f"{name}: expected a number of {what}, got {given!r}")
+        if options.keep not in ("", "0", "1"):
+            raise ValueError(f"KEEP: expected 1, or nothing, got {options.keep!r}")
         if cluster and options.share:
             raise ValueError("SHARE: on a cluster each training is a job with a GPU of its own; leave it out")
         os.environ[SHARE] = options.share or "1"
@@ -84,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ["EHANET_WEIGHTS"] = str(profile.weights.resolve())  # for the steps' processes
         if options.command == "report":
             return report(profile)
-        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan", keep=bool(options.keep),
+        return paper(profile, options.source or None, int(options.jobs or os.cpu_count() or 1), only_plan=options.command == "plan", keep=options.keep == "1",
                      cluster=cluster)
     except (ValueError, OSError, StepError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -131,7 +134,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         preflight.check(trainings)
         if only_plan:
             return 0
-        _forget_removed(profile, steps)
+        forget_removed(profile, steps)
         for id in reasons:
             Path(steps[id].stamp).unlink(missing_ok=True)
         plan = Path("runs", profile.name, "plan.json")
@@ -150,21 +153,6 @@ def _failed(steps: dict[str, Step], left: dict[str, str]) -> str:
     """What of the steps that are left was not kept from running by a step before it."""
     failed = [id for id in left if not any(before in left for before in steps[id].upstream)]
     return f"{', '.join(failed[:SHOWN])}{f' and {len(failed) - SHOWN} more' if failed[SHOWN:] else ''} failed"
-
-
-def _forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
-    """Remove from the report the runs and notebooks of methods that the profile has no more: figures would show them. What cannot be trained here, for
-    want of a weights file, stays."""
-    reports, wanted = Path("reports", profile.name), {path for step in steps.values() for path in step.outputs}
-    for run in [*profile.runs, *(run for row in profile.absent for run in row.runs)]:
-        names = {"dataset": dataset_key(run.dataset), "label": run.label, "seed": f"seed{run.seed}"}
-        wanted |= {str(reports / pattern.format(**names)) for pattern in OUTPUTS["train"]}
-    for record in reports.glob("runs/*/*/seed*/record.json"):
-        if str(record) not in wanted:
-            shutil.rmtree(record.parent)
-    for notebook in reports.glob("notebooks/*__*.ipynb"):
-        if str(notebook) not in wanted and not notebook.stem.endswith(".failed"):
-            notebook.unlink()
 
 
 def report(profile: Profile) -> int:
@@ -196,10 +184,10 @@ def report(profile: Profile) -> int:
 
 
 class Lock:
-    """One ``make paper`` a profile, or ``make repeat`` a run, and clone; the kernel lets go when the last process that holds it ends, however it ends."""
+    """One ``make paper`` a profile, or ``make repeat`` a run, and clone; with ``wait`` it waits for the other in place of refusing. The kernel lets go when the last process that holds it ends, however it ends."""
 
-    def __init__(self, name: str):
-        self.path = Path("runs", name, ".lock")
+    def __init__(self, name: str, wait: bool = False):
+        self.path, self.wait = Path("runs", name, ".lock"), wait
 
     def __enter__(self):
         try:
@@ -211,8 +199,11 @@ class Lock:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.file.seek(0)
-            process = self.file.read().strip() or "unknown"
-            raise ValueError(f"another make paper or make repeat of {self.path.parent.name} is running here (process {process}); wait for it or stop it") from None
+            running = f"another make paper or make repeat of {self.path.parent.name} is running here (process {self.file.read().strip() or 'unknown'})"
+            if not self.wait:
+                raise ValueError(f"{running}; wait for it or stop it") from None
+            print(f"Waiting: {running}.", flush=True)
+            fcntl.flock(self.file, fcntl.LOCK_EX)
         self.file.truncate(0)
         self.file.write(f"{os.getpid()}\n")
         self.file.flush()

@@ -69,6 +69,9 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
     for study in profile.studies:
         if study not in kinds.STUDIES:
             raise ValueError(f"studies: unknown study {study!r}; known: {', '.join(kinds.STUDIES) or 'none'}")
+    for union in profile.studies.get("publish", ([], {}))[0]:
+        if both := {*parts_of(union)} & {*profile.datasets} - {union}:  # publishing scores the parts, where their own rows' scores would lie
+            raise ValueError(f"studies: publish: {union} holds {', '.join(sorted(both))}, which datasets names as well; give them a profile of their own")
     steps: dict[str, Step] = {}
     reports, runs_folder = f"reports/{profile.name}", f"runs/{profile.name}"
     for dataset in profile.datasets:
@@ -118,7 +121,7 @@ def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) ->
         raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
     parameters = {name: value for name, value in given.items() if name in known} | own
     check_parameters(kinds.notebook_of(study), parameters)
-    if own.get("methods"):
+    if isinstance(own.get("methods"), list):  # labels; the study "inside" takes their number
         parameters["methods"] = list(dict.fromkeys([*own["methods"], *plugged]))
     return parameters
 
@@ -126,8 +129,8 @@ def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) ->
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores: int = 1) -> None:
     """The plan as JSON, for the Snakefile and for each step's process.
 
-    Trainings side by side on few threads use the ``cores`` better than one at a time on all. Counted over the whole plan, so that a
-    run that is made again gets the same number of threads, and with it the same numbers.
+    Trainings side by side on few threads use the ``cores`` better than one at a time on all. Counted over the whole plan and not over what runs now, so that
+    a run that is made again gets the same number of threads, and with it the same numbers; kept runs are in no plan.
     """
     trainings = sum(step.kind == "train" for step in steps.values())
     plan = {

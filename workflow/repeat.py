@@ -47,7 +47,9 @@ def repeat(run: str, source: str | None) -> int:
     with Lock(f"repeated/{record['id']}"):
         again = repeat_run(folder, source)
     print(f"Repeated in {again['seconds']:.0f} s on {machine(again)}.")
-    for row in repeated_report(report).rows:
+    with Lock(report.name, wait=True):  # its tables and figures are those that make paper writes
+        rows = repeated_report(report).rows
+    for row in rows:
         if row["run"] == record["id"]:
             change = row["dice_change"]
             print(f"{row['dataset']}: test Dice {row['dice_before'].mean:.4f} recorded, {row['dice_after'].mean:.4f} repeated, {change.mean:+.4f} [{change.low:+.4f} to {change.high:+.4f}]; "

@@ -67,9 +67,12 @@ def _forget_other_training(step: Step) -> None:
     A folder without our mark was trained by hand; ``fit`` takes it if its configuration is this one, and refuses it otherwise.
     """
     folder = Path(step.parameters["run_dir"])
+    aside = folder.with_name(f".{folder.name}-before")
+    shutil.rmtree(aside, ignore_errors=True)  # what a kill has left of it
     mark, key = folder / "made_from.txt", digest(step.parts)
     if mark.is_file() and mark.read_text().strip() != key:
-        shutil.rmtree(folder)
+        folder.rename(aside)  # a kill while removing must not leave a finished run without its mark
+        shutil.rmtree(aside)
     write_atomically(mark, key + "\n")
 
 

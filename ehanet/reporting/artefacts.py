@@ -13,6 +13,7 @@ from pathlib import Path
 from ehanet.files import write_json
 from ehanet.records import read_record, write_record
 
+SUFFIXES = ("csv", "md", "tex", "png", "pdf", "json")  # of a table and its record, of a figure and its record
 UNDECIDED = ("id", "created", "machine")  # what may differ while the artefact stays the same
 
 
@@ -27,6 +28,13 @@ def make_record(path: str | Path, kind: str, modules: list[str], **fields) -> di
     except (OSError, ValueError):
         return new
     return old if _deciding(old) == _deciding(new) else new
+
+
+def discard(*stems: Path) -> None:
+    """Remove tables or figures that are made no more; ``stems``: their paths without suffix. Pages and figures of others would go on showing them."""
+    for stem in stems:
+        for suffix in SUFFIXES:
+            stem.with_name(f"{stem.name}.{suffix}").unlink(missing_ok=True)
 
 
 def _deciding(record: dict) -> dict:

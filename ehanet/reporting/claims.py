@@ -10,10 +10,11 @@ import pandas as pd
 
 from ehanet.metrics.statistics import ALPHA, collect, compare, paired_differences, smallest_p
 from ehanet.records import read_beside
+from ehanet.reporting.artefacts import discard
 from ehanet.reporting.results import PAPER_SETS, PHANTOM, Result, corrupted_frames, find_ehanets, mark_of, read_corrupted, read_results, without_part
 from ehanet.reporting.style import look
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
-from ehanet.reporting.wording import FAIR, WORDS, dataset_title, group_word, p_in_words
+from ehanet.reporting.wording import FAIR, WORDS, dataset_title, group_word, p_in_words, setting
 
 # The methods of the paper's comparison that have public code or a description, and the other widths of two of them, which can refute a claim as well.
 BUILDABLE = ("hiformer-b", "canet", "cfanet", "pranet", "resunet", "resunetpp", "unet")
@@ -58,13 +59,17 @@ def write_claims(reports: str | Path) -> Table | None:
         if not (ehanets := find_ehanets(results)):
             continue
         damaged = reports / "robustness" / f"{name}.csv"
-        corrupted = corrupted_frames(read_corrupted(damaged)[0]) if damaged.is_file() else {}
+        corrupted = {}
+        if damaged.is_file():
+            scores, about = read_corrupted(damaged)
+            tried = [row.label for row in results if {run for record in row.records for run in record["inputs"]} <= {*about["inputs"]}]  # not an earlier training of that name
+            corrupted = {label: frames for label, frames in corrupted_frames(scores).items() if label in tried}
+            inputs.append(about["id"])
         rows += [{"dataset": dataset_title(name), **row} for row in _claims(ehanets, results, corrupted) if row["against"] or name in PAPER_SETS]
         inputs += [record["id"] for row in results for record in row.records]
         methods |= {row.method for row in results}
     if not rows or len(methods) < 2 and not any(row["against"] for row in rows):
-        for left in (reports / "tables").glob("claims.*"):
-            left.unlink()
+        discard(reports / "tables" / "claims")
         return None
     columns = [Column("claim", "Claim"), Column("verdict", "Verdict"), Column("dataset", "Data set"), Column("here", "EHANet here"), Column("against", "Against"),
                Column("difference", "Difference", "score"), Column("p", "p (Holm)", "value"), Column("paper", "Paper's number"), Column("mark", "Mark")]
@@ -159,4 +164,4 @@ def decide(mark: str, encoder: str, seeds: list[int], better: bool, lacking: str
 
 
 def _share(one: Result, other: Result, keys: Iterable[str]) -> bool:
-    return all(one.config.get(key) == other.config.get(key) for key in keys)
+    return all(setting(one, key) == setting(other, key) for key in keys)

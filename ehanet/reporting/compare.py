@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ehanet.metrics.statistics import ALPHA, smallest_p
-from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.artefacts import discard, make_record
 from ehanet.reporting.plots import draw_scores
 from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result, mark_of, published, read_results
 from ehanet.reporting.style import figure_style, save_figure
@@ -49,6 +49,8 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     tables = [_scores(dataset, rows, statistics, tracks)]
     if len(scored) > 1:
         tables.append(_differences(dataset, rows, statistics, tracks, references))
+    else:
+        discard(reports / "tables" / f"differences_{dataset}")
     if dataset in PAPER_SETS:
         tables.append(_published(dataset))
     for table in tables:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ehanet.metrics.scores import read_scores
-from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.artefacts import discard, make_record
 from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.results import Result, mark_of_manifest, read_corrupted, read_results
 from ehanet.reporting.robustness import absent_rows, no_checkpoints, origin_notes, untried_titles
@@ -33,8 +33,7 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     caption = f"Another data set. Trained on {dataset_title(dataset)}, tested on {_title(other)}"
     rows = read_results(reports, dataset)
     path = reports / "figures" / f"cross_{dataset}"
-    for suffix in ("png", "pdf", "json"):
-        path.with_name(f"{path.name}.{suffix}").unlink(missing_ok=True)  # of another choice of methods
+    discard(path)  # of another choice of methods
     if scores.empty:
         table = no_checkpoints(f"cross_{dataset}", caption, about, rows)
         write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
@@ -43,9 +42,10 @@ def cross_report(reports: str | Path, dataset: str, other: str) -> Table:
     places = dict(zip(PLACES, (_rows(rows, scores, lambda label, seed: read_scores(reports / "scores" / dataset / f"{label}__seed{seed}.csv")),
                                _rows(rows, scores, lambda label, seed: scores[(scores["label"] == label) & (scores["seed"] == seed)]))))
     table = _table(f"cross_{dataset}", caption, places, about, rows, titles)
-    write_table(table, reports / "tables", MODULES, inputs=[about["id"]])
+    inputs = [about["id"], *(record["id"] for row in places["home"] for record in row.records)]
+    write_table(table, reports / "tables", MODULES, inputs=inputs)
     if any(row.get("dice_difference_away") for row in table.rows):
-        _draw(path, table, reference_names(places["away"]), about, titles)
+        _draw(path, table, reference_names(places["away"]), inputs, titles)
     return table
 
 
@@ -91,11 +91,11 @@ def _table(name: str, caption: str, places: dict[str, list[Result]], about: dict
     return Table(name, caption, mark, columns, body, notes)
 
 
-def _draw(path: Path, table: Table, reference: str, about: dict, titles: tuple[str, str]) -> None:
+def _draw(path: Path, table: Table, reference: str, inputs: list[str], titles: tuple[str, str]) -> None:
     """The difference of each network to the reference at home and away, a panel a score and data set."""
     panels = {f"{score}_difference_{place}": f"{words} on {title}" for score, words in SCORES.items() for place, title in zip(PLACES, titles)}
     changes = [Change(cells["title"], {panel: cells[panel] for panel in panels}) for cells in table.rows if cells.get("dice_difference_away")]
-    record = make_record(path, "figure", MODULES, mark=table.mark, inputs=[about["id"]])
+    record = make_record(path, "figure", MODULES, mark=table.mark, inputs=inputs)
     with figure_style():
         save_figure(draw_forest(changes, panels, f"Trained on {titles[0]}: difference to {reference} there and on {titles[1]}", table.mark), path, record, table.caption)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ehanet.data.splits import SPLITS
+from ehanet.reporting.artefacts import discard
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.sections import data_records
 from ehanet.reporting.tables import Column, Table, write_table
@@ -22,8 +23,7 @@ def write_datasets(reports: str | Path) -> Table | None:
     reports = Path(reports)
     records = data_records(reports)
     if not records:
-        for left in (reports / "tables").glob("datasets.*"):
-            left.unlink()
+        discard(reports / "tables" / "datasets")
         return None
     columns = [Column("dataset", "Data set"), Column("modality", "Modality"), Column("images", "Images", "count"),
                *(Column(part, title, "count") for part, title in zip(SPLITS, ("Training", "Validation", "Test"))),

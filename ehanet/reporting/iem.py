@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.metrics.scores import LOWER_IS_BETTER
 from ehanet.metrics.statistics import collect, compare, paired_differences
-from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.artefacts import discard, make_record
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results, without_part
 from ehanet.reporting.style import INK, MUTED, VERMILLION, WIDTH, figure_style, look, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
@@ -22,7 +22,7 @@ PANELS = ("boundary_f1", "hd95")
 
 
 def iem_report(data: Dataset, reports: str | Path) -> Table | None:
-    """Write tables/iem_<data set> and figures/iem_<data set>; None, and nothing is written, where the row without IEM was not run.
+    """Write tables/iem_<data set> and figures/iem_<data set>; None, and no such files left, where the row without IEM was not run.
 
     Raises:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
@@ -32,6 +32,7 @@ def iem_report(data: Dataset, reports: str | Path) -> Table | None:
     reference = find_reference(rows, lambda row: without_part(row, rows, "iem"))
     bare = without_part(reference, rows, "iem")
     if bare is None:
+        discard(*(reports / folder / f"iem_{data.name}" for folder in ("tables", "figures")))
         return None
     frames = {"without": bare.frames, "with": reference.frames}
     title, mark = dataset_title(data.name), mark_of(rows)
@@ -88,7 +89,7 @@ def _draw(values: dict[str, np.ndarray], differences: dict[str, Score], heading:
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height), w_pad=0.12)
     for axis, score in zip(axes, PANELS):
         without, with_iem = values[score]
-        low, high = 0, max(1.0 if score not in LOWER_IS_BETTER else 1.0, float(np.nanmax(values[score])) * 1.03)
+        low, high = 0, 1.02 if score not in LOWER_IS_BETTER else max(1.0, float(np.nanmax(values[score])) * 1.03)
         axis.plot([low, high], [low, high], color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
         axis.plot(without, with_iem, "o", color=VERMILLION, markersize=4.5, markerfacecolor="none", markeredgewidth=1.0, alpha=0.85)
         axis.set(xlabel=f"{SCORES[score]}, without IEM", ylabel=f"{SCORES[score]}, with IEM", xlim=(low, high), ylim=(low, high), aspect="equal")

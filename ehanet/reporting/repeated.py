@@ -7,6 +7,7 @@ from pathlib import Path
 from ehanet.metrics.scores import read_scores
 from ehanet.metrics.statistics import paired_differences
 from ehanet.records import read_beside
+from ehanet.reporting.artefacts import discard
 from ehanet.reporting.repeated_differences import SCORES, repeated_differences
 from ehanet.reporting.results import mark_of_manifest, read_repetitions
 from ehanet.reporting.style import look
@@ -35,8 +36,7 @@ def repeated_report(reports: str | Path) -> Table | None:
         cells = {"run": pair.record["id"], "dataset": dataset_title(pair.dataset), "made_from": " ".join(one["id"] for one in made), "mark": mark_of_manifest(made[1]["data"])}
         rows.append({**cells, **_row(pair.record, pair.again), **_scores(pair.before, pair.after, others)})
     if not rows:
-        for left in (reports / "tables").glob("repeated.*"):
-            left.unlink()
+        discard(reports / "tables" / "repeated")
         return None
     columns = [Column("title", "Run"), Column("dataset", "Data set"), Column("seed", "Seed", "count"), Column("before", "Recorded on"), Column("after", "Repeated on"),
                Column("code", "Code of the training"), Column("weights", "Weights"), Column("val_before", "Validation Dice, recorded", "score"),

@@ -58,6 +58,11 @@ class Result:
         return RunConfig.from_dict(self.records[0]["config"]).to_dict()
 
     @property
+    def precision(self) -> str:
+        """What the trainings computed in, as in "bfloat16" or, where seeds differ, "bfloat16 / float32"; where older records do not say, what was asked for."""
+        return " / ".join(sorted({record.get("precision", record["config"].get("precision", "auto")) for record in self.records}))
+
+    @property
     def encoder(self) -> str:
         """How the encoder began and whether it was trained, as in "ImageNet, fine-tuned"; the same for all seeds."""
         return " / ".join(dict.fromkeys(str(record.get("encoder", "not recorded")) for record in self.records))

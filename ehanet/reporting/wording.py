@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from ehanet.reporting.results import TRAINED, Result
@@ -65,11 +66,16 @@ def machine(record: dict) -> str:
     return f"{device['name']}{cores}, {record['precision']}, torch {record['libraries']['torch']}"
 
 
+def setting(row: Result, key: str):
+    """A setting as it was: of the precision what was computed in, where "auto" may have been asked for."""
+    return row.precision if key == "precision" else row.config.get(key)
+
+
 def setting_notes(rows: list[Result]) -> list[str]:
     """Where the rows' settings differ from each other and from the released recipe, the encoders, and the records' warnings."""
     notes = []
     for key in FAIR:
-        values = [row.config.get(key) for row in rows]
+        values = [setting(row, key) for row in rows]
         if common(values) is None and any(value is not None for value in values):
             usual = Counter(map(str, values)).most_common(1)[0][0]
             others = [f"{look(row.label, row.method).title} {value}" for row, value in zip(rows, values) if str(value) != usual]
@@ -85,17 +91,23 @@ def setting_notes(rows: list[Result]) -> list[str]:
         notes.append(f"Away from EHANet's released recipe (in brackets): {'; '.join(away)}.")
     if common([row.config.get("protocol") for row in rows]) == "corrected":
         notes.append("Protocol: corrected (edge labels from the augmented mask, checkpoint by validation Dice).")
-    versions: dict[str, list[str]] = {}
-    for row in rows:
-        for record in row.records:
-            versions.setdefault(str(record.get("trained_at"))[:7], []).append(look(row.label, row.method).title)
-    if len(versions) > 1:
-        told = "; ".join(f"{version} ({', '.join(dict.fromkeys(titles))})" for version, titles in versions.items())
-        notes.append(f"Trained with several versions of the code, by commit: {told}.")
+    notes += _several(rows, "Trained on several machines", lambda record: record.get("device", {}).get("name"))
+    notes += _several(rows, "Trained with several versions of the code, by commit", lambda record: str(record.get("trained_at"))[:7])
     warnings = Counter(warning for row in rows for warning in dict.fromkeys(w for record in row.records for w in record.get("warnings", []))
                        if not warning.startswith("encoder:"))  # every row says its encoder
     notes += [f"Warning: {warning}" + ("." if count == len(rows) else f" ({count} of {len(rows)} rows).") for warning, count in warnings.items()]
     return notes
+
+
+def _several(rows: list[Result], words: str, of: Callable[[dict], str | None]) -> list[str]:
+    """A note that tells which rows have which value, where the records have more than one."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for record in row.records:
+            if value := of(record):
+                found.setdefault(value, []).append(row.title)
+    told = "; ".join(f"{value} ({', '.join(dict.fromkeys(titles))})" for value, titles in found.items())
+    return [f"{words}: {told}."] if len(found) > 1 else []
 
 
 def deviations(rows: list[Result]) -> list[str]:
