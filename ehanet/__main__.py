@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from ehanet import __version__
@@ -44,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--source", type=_path, metavar="DIR", help="folder of the archives of a data set that goes by its name")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     one.add_argument("--split", choices=("train", "val", "test", "all"), help="which images (default: all of a folder of your own and of a data set that the checkpoint has not learned from, of others the test split)")
-    one.add_argument("--out", type=_csv_file, metavar="FILE.csv", help="one row an image with all 20 scores, and a record beside it")
+    one.add_argument("--out", type=_csv_file, metavar="FILE.csv", help="one row an image with all 20 scores, and a record beside it, FILE.json")
     one.add_argument("--flips", action="store_true", help=FLIPS)
     one.add_argument("--precision", choices=CHOICES["precision"], default="float32", help=PRECISION)
     one.set_defaults(run=_score)
@@ -62,9 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except (RuntimeError, MemoryError) as error:
+        from ehanet.devices import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        print("error: out of memory; close other programs, or give fewer or smaller images", file=sys.stderr)
+        return 1
 
 
 def _path(text: str) -> Path:
+    if not text:  # an unset variable of the shell would mean the folder we are in
+        raise argparse.ArgumentTypeError("the name is empty")
     return Path(os.path.expanduser(text))  # the shell leaves the ~ of --out=~/masks as it is
 
 
@@ -75,15 +82,12 @@ def _csv_file(text: str) -> Path:
 
 
 def _check_writable(target: Path) -> None:
-    """Refuse, before minutes of work, a file that cannot be written after it; a missing folder is made here already."""
+    """Refuse, before minutes of work, a file that cannot be written after it."""
+    from ehanet.files import check_writable
+
     if target.is_dir():
         raise OSError(f"{target} is a folder; name a file")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=target.parent).close()
-    except OSError as error:
-        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror  # a file where the folder should be
-        raise OSError(f"{target} cannot be written ({reason}); name a file in a folder that you can write to") from error
+    check_writable(target.parent, target)
 
 
 def _dataset(given: str) -> str:
@@ -114,10 +118,13 @@ def _score(options: argparse.Namespace) -> int:
     from ehanet.devices import find_device
     from ehanet.folders import NETWORK_SIDE
     from ehanet.hub import find_checkpoint, load_checkpoint_model
-    from ehanet.scoring import ALL, describe_scores, learned_from, score_dataset, write_scores
+    from ehanet.scoring import ALL, check_record_place, describe_scores, learned_from, record_place, score_dataset, write_scores
 
+    if not options.dataset:
+        raise ValueError("the data set's name is empty; name a folder with images/ and masks/, or . for the current one")
     if options.out:
         _check_writable(options.out)
+        check_record_place(options.out)
     path, name = find_checkpoint(options.checkpoint), _dataset(options.dataset)
     model = load_checkpoint_model(path).to(find_device())
     own, learned = name not in list_datasets(), {one.name for one in learned_from(path)}
@@ -131,7 +138,7 @@ def _score(options: argparse.Namespace) -> int:
     frame = score_dataset(model, data, split, options.flips, options.precision)
     if options.out:
         write_scores(options.out, frame, data, path, split=split, flips=options.flips, precision=options.precision)
-    print(describe_scores(frame, data, path, split) + (f"\n{len(frame)} rows in {options.out}" if options.out else ""))
+    print(describe_scores(frame, data, path, split) + (f"\n{len(frame)} rows in {options.out}, their record in {record_place(options.out)}" if options.out else ""))
     return 0
 
 

@@ -61,8 +61,8 @@ def export_onnx(model: nn.Module, path: str | Path, size: int | None = None) -> 
     size = getattr(model, "input_size", None) if size is None else size
     if size is None:
         raise ValueError("export: this model does not say its image size; give --size PIXELS")
-    if size < 32:
-        raise ValueError(f"export: --size must be at least 32 pixels, got {size}")
+    if not 32 <= size <= 4096:
+        raise ValueError(f"export: --size must be from 32 to 4096 pixels, got {size}")
     names, maps = output_names(model, size), _Maps(model).cpu().eval()
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.onnx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -24,7 +25,25 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], N
     try:
         _replace(path, content)
     except OSError as error:
-        raise OSError(error.errno, f"{path} cannot be written ({error.strerror or error}); free space or make the folder writable, then run again") from error
+        way = "name it shorter" if error.errno == errno.ENAMETOOLONG else "free space or make the folder writable, then run again"
+        raise OSError(error.errno, f"{path} cannot be written ({error.strerror or error}); {way}") from error
+
+
+def check_writable(folder: Path, file: Path | None = None) -> None:
+    """Refuse, before minutes of work, a folder that cannot be written after it; a missing one is made here already.
+
+    Args:
+        file: what is to be written into it, for the message.
+
+    Raises:
+        OSError: it cannot be made or written; one line with the way out.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror  # a file where the folder should be
+        raise OSError(f"{file or folder} cannot be written ({reason}); name a {'file in a ' if file else ''}folder that you can write to") from error
 
 
 def sweep(folder: str | Path) -> None:
@@ -35,7 +54,7 @@ def sweep(folder: str | Path) -> None:
 
 def _replace(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:32]}.", suffix=".tmp")  # short, for a name may have 255 bytes
     os.close(handle)
     temporary = Path(name)
     try:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageFilter
 from torch import nn
 from tqdm.auto import tqdm
 
-from ehanet.files import write_atomically
+from ehanet.data.images import IMAGE_SUFFIXES
+from ehanet.data.layout import role_of
+from ehanet.files import check_writable, write_atomically
 from ehanet.inference import predict_each
-from ehanet.photos import MASK_END, OVERLAY_END, find_images, read_photo
+from ehanet.photos import MASK_END, OVERLAY_END, find_images, is_result, read_photo
 
 NETWORK_SIDE = 256  # for a model that does not say at which size it was trained: at a photograph's own size it would take gigabytes
 OVERLAY_SIDE = 1600  # longest side of an overlay in pixels: it is for the eye; the mask has the image's own size
@@ -38,27 +41,48 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
         How many images were predicted, and a line for everything that was not.
 
     Raises:
-        ValueError: an empty name among ``given``; ``out`` is a file, or a folder that the images come from, or one above it.
+        ValueError: an empty name among ``given``; ``out`` is a file, or a folder that the images come from, or one above it, or holds masks that are
+            no results: they may be somebody's labels. OSError: ``out`` cannot be written.
     """
     out = Path(os.path.expanduser(out))
     if out.is_file():
         raise ValueError(f"{out} is a file; name a folder for the results")
     images, problems = find_images(given, outside=out)
+    _check_out(out)
     for problem in problems:
         print(problem, file=sys.stderr)
     names = _names([name for _, name in images])
+    if images:
+        check_writable(out)
+    if foreign := next((mask for mask in (out / f"{name}{MASK_END}" for name in names) if os.path.isfile(mask) and not is_result(mask)), None):
+        raise ValueError(f"{foreign} is there already, and no result of an earlier call, which has its *{OVERLAY_END} beside it; name another folder with --out")
     size = getattr(model, "input_size", None) or NETWORK_SIDE
     small: dict[int, np.ndarray] = {}
     done = 0
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         stream = _read_each([path for path, _ in images], small, problems, bar)
         for index, probability in predict_each(model, stream, size, flips=flips, precision=precision):
-            mask = probability > 0.5
-            _write_image(out / f"{names[index]}{MASK_END}", Image.fromarray(mask.astype(np.uint8) * 255))
-            _write_image(out / f"{names[index]}{OVERLAY_END}", Image.fromarray(overlay(small.pop(index), mask)))
-            done += 1
             bar.update()
+            mask = probability > 0.5
+            try:  # the overlay first: a mask without one counts as somebody's own
+                _write_image(out / f"{names[index]}{OVERLAY_END}", Image.fromarray(overlay(small.pop(index), mask)))
+                _write_image(out / f"{names[index]}{MASK_END}", Image.fromarray(mask.astype(np.uint8) * 255))
+                done += 1
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                problems.append(f"{images[index][0]}: its name is too long for a result named after it; make it shorter")
+                bar.write(problems[-1], file=sys.stderr)
     return done, problems
+
+
+def _check_out(out: Path) -> None:
+    """Refuse the folder of a data set's masks: results among labels would be taken for labels."""
+    beside = (path for path in out.parent.iterdir() if path.is_dir()) if out.is_dir() and role_of(PurePosixPath(out.absolute().name, "a.png")) == "mask" else ()
+    if any(role_of(PurePosixPath(path.name, "a.png")) == "image" for path in beside):
+        for path in out.iterdir():
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_result(path):
+                raise ValueError(f"{out} holds the masks of a data set ({path.name}); name another folder with --out")
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

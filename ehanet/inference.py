@@ -33,11 +33,11 @@ def predict(model: nn.Module, images, size: int | None = None, batch_size: int |
     """Probability of the object at each pixel, in float32, at each image's own size.
 
     Args:
-        model: any network of the suite; it is put in evaluation mode and stays on its device.
-        images: one array or tensor (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a PIL image, the path of a file, or any number of them: a list,
+        model: any network of the suite, or one that returns logits (B, 1, H, W); it is put in evaluation mode and stays on its device.
+        images: one array or tensor (H, W, 3), or grey (H, W) or (H, W, 1), a stack (N, H, W, 3), a PIL image (as it is, where a file is turned upright by its EXIF), the path of a file, or any number of them: a list,
             ``Path("photos").glob("*.png")``. uint8, uint16 from 0 to 65535, or floating point in [0, 1]; an alpha channel is passed over. A 16-bit file counts
             from 0 to 255, 4095 or 65535, the first that holds its maximum.
-        size: side in pixels, at least 1, to which images are squashed for the network; the probabilities come back at the images'
+        size: side in pixels, at least 1 (EHANet: 32), to which images are squashed for the network; the probabilities come back at the images'
             size. Default: the size a loaded run was trained at, else the images' own.
         batch_size: images that are predicted at once; fewer need less memory. Default: 16 on a GPU; elsewhere 8 of 256 x 256, more of smaller ones and fewer of
             larger ones.

@@ -64,7 +64,7 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
         ValueError: an empty name; all that a folder or pattern finds lies below ``outside``, or a file that was named lies in it.
     """
     inside = outside and outside.resolve()
-    found: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     problems = []
     for entry in map(os.path.expanduser, map(str, given)):
         if not entry:
@@ -84,19 +84,19 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
             known = {path: name for path, name in known.items() if path not in held}
             if not known:
                 raise ValueError(f"{outside} holds the images; write the masks to another folder with --out")
-        images = {path: name for path, name in known.items() if not (searched and _is_result(path))}
+        images = {path: name for path, name in known.items() if not (searched and is_result(path))}
         for path, name in images.items():
-            found.setdefault(path, name)
+            found.setdefault(path.absolute(), (path, name))
         if unread:
             problems.append(f"{entry}: passed over {suffix_counts(unread, shown=8)} (not read; export as JPEG or PNG)")
         elif known and not images:
             problems.append(f"{entry}: holds only results of an earlier call (*{MASK_END} with *{OVERLAY_END})")
         elif not images:
             problems.append(f"{entry}: no image found ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})")
-    return list(found.items()), problems
+    return list(found.values()), problems
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
     """A mask with its overlay beside it, or the overlay: what an earlier call has written."""
     for end, other in ((MASK_END, OVERLAY_END), (OVERLAY_END, MASK_END)):
         if path.name.endswith(end):
@@ -105,5 +105,14 @@ def _is_result(path: Path) -> bool:
 
 
 def _below(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file())
+    """The files below a folder in natural order, those of linked folders too, hidden ones left out."""
+    files, walked = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in walked:  # a link to a folder above it, or a second one to the same
+            folders.clear()
+            continue
+        walked.add(here)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [path for name in names if not name.startswith(".") and (path := Path(place, name)).is_file()]
     return sorted(files, key=lambda path: natural_key(str(path)))

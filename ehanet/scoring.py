@@ -104,8 +104,29 @@ def write_scores(path: str | Path, frame: pd.DataFrame, data: Dataset, checkpoin
     """
     path, checkpoint = Path(path), Path(checkpoint)
     write_atomically(path, frame.to_csv(index=False, float_format="%.6g"))
-    write_record(path.with_suffix(".json"), kind="scores", modules=["ehanet.scoring"], data=data.manifest, inputs=[], images=len(frame),
+    write_record(record_place(path), kind="scores", modules=["ehanet.scoring"], data=data.manifest, inputs=[], images=len(frame),
                  about={"checkpoint": checkpoint.name, **about}, checkpoint_sha256=file_sha256(checkpoint), csv_sha256=file_sha256(path))
+
+
+def record_place(path: Path) -> Path:
+    """Where the record of a CSV of scores lies."""
+    return path.with_suffix(".json")
+
+
+def check_record_place(path: Path) -> None:
+    """Refuse a CSV whose record would take the place of a file that is none.
+
+    Raises:
+        ValueError: FILE.json beside FILE.csv is somebody's own.
+    """
+    place = record_place(path)
+    with suppress(FileNotFoundError):
+        try:
+            kind = read_record(place)["kind"]
+        except ValueError:
+            kind = None
+        if kind != "scores":
+            raise ValueError(f"{place} is there already and no record of scores; the one of {path} would replace it, so give --out another name")
 
 
 def describe_scores(frame: pd.DataFrame, data: Dataset, checkpoint: str | Path, split: str) -> str:
@@ -132,7 +153,8 @@ def score_rows(manifest: dict, frame: pd.DataFrame) -> list[dict]:
         row = {"name": manifest["name"], "title": name, "images": len(part), "mark": mark_of_manifest(manifest)}
         for score, digits in SHOWN.items():
             cell = compare({"ehanet": part}, score).iloc[0]
-            mean, interval = format_score(Score(cell["mean"], cell["low"], cell["high"]), digits)
+            several = part["group"].nunique() > 1  # of one image nothing can be drawn anew
+            mean, interval = format_score(Score(cell["mean"], *((cell["low"], cell["high"]) if several else ())), digits)
             row[score] = f"{mean} [{interval}]" if interval else mean
         rows.append(row)
     return rows

@@ -83,6 +83,14 @@ def test_names_that_leave_the_archive_are_refused(tmp_path, name, maker):
         open_source(path)
 
 
+def test_a_zip_with_backslashes_is_told_from_a_dangerous_one(tmp_path):
+    with pytest.raises(ValueError, match=r"its names hold backslashes \('images.*a\.jpg'\), which a zip should not; unpack it and give the folder"):
+        open_source(make_zip(tmp_path / "a.zip", {"images\\a.jpg": b"x"}))
+    for name in ("images\\..\\evil.jpg", "C:\\evil.jpg", "\\evil.jpg"):
+        with pytest.raises(ValueError, match="points outside the archive"):
+            open_source(make_zip(tmp_path / "b.zip", {name: b"x"}))
+
+
 def test_links_in_archives_are_passed_over(tmp_path):
     info = zipfile.ZipInfo("link.jpg")
     info.external_attr = 0o120777 << 16

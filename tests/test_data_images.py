@@ -233,6 +233,29 @@ def test_own_masks_in_every_usual_coding(variant):
     np.testing.assert_array_equal(decode_own_mask(data, "m.png"), MASK)
 
 
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
+@pytest.mark.parametrize("side", [6, 16, 36])
+def test_a_coloured_object_on_black_is_the_object_whatever_its_index(colour, side):
+    """Pillow's quantizers and its GIFs may give the colour index 0, and the black background another."""
+    mask = np.zeros((40, 40), bool)
+    mask[2:2 + side, 2:2 + side] = True
+    image = Image.fromarray(np.where(mask[..., None], np.uint8(colour), np.uint8(0)))
+    for name, made in (("m.png", image.quantize(2)), ("m.png", image.convert("P", palette=Image.Palette.ADAPTIVE)), ("m.gif", image)):
+        made.save(buffer := io.BytesIO(), name[2:])
+        np.testing.assert_array_equal(decode_own_mask(buffer.getvalue(), name), mask)
+
+
+@pytest.mark.parametrize("levels", [(0, 128, 255), (0, 200, 255), (255, 128, 0), (0, 85, 170, 255), (22, 96, 198)])
+def test_a_map_of_classes_or_objects_that_reaches_half_is_refused_a_soft_edge_is_not(levels):
+    stripes = np.repeat(np.uint8(levels), 10)[None].repeat(30, axis=0)
+    with pytest.raises(ValueError, match=r"^m\.png: the mask holds an area of the value \d+ between \d+ and \d+, as a map of several classes or objects does; make it binary"):
+        decode_own_mask(encoded(stripes, "PNG"), "m.png")
+    far = np.hypot(*np.ogrid[-60:60, -60:60])
+    for width in (1, 4, 16):  # pixels of the ramp
+        soft = np.uint8(255 / (1 + np.exp((far - 40) / width * 2)))
+        np.testing.assert_array_equal(decode_own_mask(encoded(soft, "PNG"), "m.png"), soft > 127)
+
+
 def test_own_jpeg_masks_are_cut_at_127_so_noise_is_background():
     noise = np.random.default_rng(0).integers(0, 9, (40, 40), dtype=np.uint8)
     assert not decode_own_mask(encoded(noise, "JPEG"), "m.jpg").any()
@@ -252,6 +275,7 @@ RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 AMBIGUOUS = {
     "three colours": (lambda: np.uint8([[[0, 0, 0], RED, GREEN]]), "holds 3 colours; make it binary"),
     "two colours of one brightness": (lambda: np.uint8([[RED, BLUE]]), "holds 2 colours, equally bright; make it binary"),
+    "a palette without black or index 0": (lambda: coloured([0, 0, 0, *RED, *GREEN], 1 + MASK), "which of the two colours of its palette is the object cannot be told; make it binary"),
     "a palette of three": (lambda: indexed(3, [0, 0, 0, *RED, *GREEN]), "holds 3 colours of its palette; make it binary"),
     "object in alpha alone": (lambda: np.dstack([np.full((*MASK.shape, 3), 255, np.uint8), MASK * np.uint8(255)]), "alpha channel shows another object than its colours; make it binary"),
     "black object on nothing": (lambda: np.dstack([np.zeros((*MASK.shape, 3), np.uint8), MASK * np.uint8(255)]), "alpha channel shows another object than its colours"),
@@ -264,7 +288,7 @@ def test_a_mask_that_may_mean_two_things_is_refused(case):
     image = draw()
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(buffer := io.BytesIO(), "PNG")
-    with pytest.raises(ValueError, match=rf"^m\.png: the mask('s|) {message}") as caught:
+    with pytest.raises(ValueError, match=rf"^m\.png: (the mask('s|) |){message}") as caught:
         decode_own_mask(buffer.getvalue(), "m.png")
     assert "\n" not in str(caught.value)
 

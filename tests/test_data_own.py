@@ -197,6 +197,9 @@ def test_folders_of_a_split_may_use_a_name_twice(tmp_path, fresh_cache):
     data = load_dataset(make_folder(tmp_path / "twice", in_folders(["train", "val", "train", "val"], ["1", "1", "2", "2"])), size=32)
     assert data.ids == data.groups == ["train/1", "train/2", "val/1", "val/2"] and data.splits["val"].tolist() == [2, 3]
     assert data.manifest["warnings"] == ["the split train/val/test folders has no images for test"]
+    (tmp_path / "own.csv").write_text("name,split\ntrain/1.png,train\ntrain/2,val\nval/1.png,test\nval/2.png,train\n")
+    data = load_dataset(tmp_path / "twice", size=32, split=tmp_path / "own.csv")
+    assert [data.splits[part].tolist() for part in ("train", "val", "test")] == [[0, 3], [1], [2]]
 
 
 def test_one_folder_is_no_split_and_images_outside_are_refused(tmp_path, fresh_cache):

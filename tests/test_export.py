@@ -53,9 +53,10 @@ def test_no_size_and_a_size_too_small_are_one_line(tmp_path, monkeypatch, capsys
     model.input_size = None
     monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: model)
     assert main(["export", str(tmp_path / "m.onnx")]) == 1 and "give --size PIXELS" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "m.onnx"), "--size", "31"]) == 1 and "at least 32 pixels, got 31" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "m.onnx"), "--size", "31"]) == 1 and "from 32 to 4096 pixels, got 31" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "m.onnx"), "--size", "100000"]) == 1 and "from 32 to 4096 pixels, got 100000" in capsys.readouterr().err
     model.input_size = 64
-    assert main(["export", str(tmp_path / "m.onnx"), "--size", "0"]) == 1 and "at least 32 pixels, got 0" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "m.onnx"), "--size", "0"]) == 1 and "from 32 to 4096 pixels, got 0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -163,6 +163,52 @@ def test_a_folder_gets_a_mask_and_an_overlay_for_each_image(folder, tmp_path, ca
     assert predict_files(Bright(32), pattern, folder / "by-pattern")[0] == predict_files(Bright(32), pattern, folder / "by-pattern")[0]
 
 
+def test_labels_are_never_taken_for_results(folder, tmp_path):
+    """A mask without an overlay beside it is somebody's own; a folder of masks beside one of images is a data set's."""
+    out, label = tmp_path / "labels", np.full((36, 48), 7, np.uint8)
+    out.mkdir()
+    Image.fromarray(label).save(out / "two_mask.png")
+    with pytest.raises(ValueError, match=f"^{out / 'two_mask.png'} is there already, and no result of an earlier call, which has its [*]_overlay.jpg beside it; name another folder with --out$"):
+        predict_files(Bright(32), [folder / "two.png"], out)
+    (out / "two_mask.png").rename(out / "other_mask.png")
+    assert predict_files(Bright(32), [folder / "two.png"], out)[0] == predict_files(Bright(32), [folder / "two.png"], out)[0] == 1
+    out.rename(tmp_path / "masks")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'masks'} holds the masks of a data set .other_mask.png.; name another folder with --out$"):
+        predict_files(Bright(32), [folder / "two.png"], tmp_path / "masks")
+    (tmp_path / "masks/other_mask.png").unlink()
+    assert predict_files(Bright(32), [folder / "two.png"], tmp_path / "masks")[0] == 1  # only its own results there
+
+
+def test_a_name_too_long_for_a_result_is_told_and_the_others_go_on(folder, tmp_path):
+    long, out = tmp_path / f"{'名' * 83}.png", tmp_path / "out"  # 253 bytes
+    (folder / "two.png").rename(long)
+    done, problems = predict_files(Bright(32), [long, folder / "one.png"], out)
+    assert done == 1 and problems == [f"{long}: its name is too long for a result named after it; make it shorter"]
+    almost = tmp_path / f"{'名' * 80}.png"  # with what is hung on it 252 bytes, and with a mark of what is unfinished more
+    long.rename(almost)
+    assert predict_files(Bright(32), [almost], out) == (1, []) and not list(out.glob(".*"))
+
+
+def test_linked_folders_are_walked_once_and_a_file_given_twice_is_one(folder, tmp_path, monkeypatch):
+    (tmp_path / "patients").mkdir()
+    for name, target in (("a", folder), ("loop", tmp_path / "patients")):
+        (tmp_path / "patients" / name).symlink_to(target)
+    assert len(find_images([tmp_path / "patients"])[0]) == len(find_images([folder])[0]) == 5
+    monkeypatch.chdir(folder)
+    assert [path.name for path, _ in find_images(["two.png", folder / "two.png", "./two.png"])[0]] == ["two.png"]
+
+
+def test_logits_of_a_network_of_ones_own_are_enough():
+    class Bare(nn.Module):
+        def forward(self, images):
+            return images.mean(dim=1, keepdim=True).logit(eps=1e-7)
+
+    assert np.allclose(predict(Bare(), UPRIGHT), predict(Bright(), UPRIGHT), atol=1e-6)
+    with pytest.raises(ValueError, match="^Wide: forward returned a tensor .1, 2, 36, 48.; expected logits"):
+        predict(type("Wide", (nn.Module,), {"forward": lambda self, images: images[:, :2]})(), UPRIGHT)
+
+
 def test_files_patterns_and_mistakes_are_told_apart(folder, monkeypatch):
     monkeypatch.chdir(folder)
     images, problems = find_images(["two.png", "one.*", "two.png", "nothing*.png", "missing.png"])
@@ -223,6 +269,23 @@ def test_the_command_ends_with_1_and_one_line_where_something_is_wrong(folder, t
     assert capsys.readouterr().out == f"1 image predicted with c into {tmp_path / 'a'}\n"
     assert main(["predict", str(folder), "--checkpoint", "c", "--out", str(tmp_path / "b")]) == 1
     assert "4 images predicted" in (said := capsys.readouterr()).out and "1 not, see above" in said.out and "Traceback" not in said.err
+
+
+def test_a_place_that_cannot_be_and_no_memory_are_one_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: Bright(32))
+    monkeypatch.setattr("ehanet.hub.find_checkpoint", lambda path: path)
+    assert main(["predict", str(folder / "two.png"), "--out", str(folder / "notes.txt/x")]) == 1
+    assert capsys.readouterr().err == f"error: {folder / 'notes.txt/x'} cannot be written (Not a directory); name a folder that you can write to\n"
+
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("ehanet.folders.predict_each", full)
+    assert main(["predict", str(folder / "two.png"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.endswith("error: out of memory; close other programs, or give fewer or smaller images\n")
+    with pytest.raises(SystemExit):
+        main(["predict", str(folder / "two.png"), "--out", ""])
+    assert "argument --out: the name is empty" in capsys.readouterr().err
 
 
 def test_the_command_hands_on_how_to_compute(folder, monkeypatch):

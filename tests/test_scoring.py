@@ -117,7 +117,18 @@ def test_one_image_is_scored_without_an_interval(checkpoint, folder, tmp_path, c
         (tmp_path / "one" / part / f"only{'_mask' * (part == 'masks')}.png").write_bytes(first.read_bytes())
     assert main(["score", str(tmp_path / "one"), "--checkpoint", str(checkpoint)]) == 0
     said = capsys.readouterr().out
-    assert "on the one image of one" in said and "nan" not in said.lower() and "the worst is only (" in said
+    assert "on the one image of one" in said and "nan" not in said.lower() and "the worst is only (" in said and "[" not in said
+
+
+def test_a_file_of_ones_own_is_not_replaced_by_the_record(checkpoint, folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.json").write_text('{"annotations": []}')
+    arguments = ["score", str(folder), "--checkpoint", str(checkpoint), "--out"]
+    assert main([*arguments, str(tmp_path / "a.csv")]) == 1
+    assert f"{tmp_path / 'a.json'} is there already and no record of scores; the one of {tmp_path / 'a.csv'} would replace it" in capsys.readouterr().err
+    assert (tmp_path / "a.json").read_text() == '{"annotations": []}' and not (tmp_path / "a.csv").exists()
+    for _ in range(2):  # its own record may be
+        assert main([*arguments, str(tmp_path / "b.csv")]) == 0
+        assert f"rows in {tmp_path / 'b.csv'}, their record in {tmp_path / 'b.json'}" in capsys.readouterr().out
 
 
 def test_flips_are_those_of_predict(checkpoint):
@@ -131,6 +142,7 @@ def test_flips_are_those_of_predict(checkpoint):
     (["nowhere"], "nowhere"), (["phantom-nuclei", "--checkpoint", "none.safetensors"], "checkpoint none.safetensors not found"),
     (["kvasir-seg", "--source", "empty"], "kvasir-seg.zip"), (["Kvasir-SEG", "--source", "empty"], "or give --source the folder that holds it"),
     (["dsb 2018", "--source", "empty"], "dsb2018: no stage1_train.zip"), (["phantom-nuclei", "--out", "empty/a.csv/b.csv"], "empty/a.csv/b.csv cannot be written (Not a directory)"),
+    ([""], "the data set's name is empty; name a folder with images/ and masks/"),
     (["phantom-nuclei", "--out", "empty/c.csv"], "empty/c.csv is a folder; name a file"),
 ])
 def test_bad_input_is_one_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, said):

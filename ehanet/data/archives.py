@@ -60,6 +60,8 @@ class Source:
         self.members = [member for member in members if not _is_clutter(member.pure)]
         total = 0
         for member in self.members:
+            if "\\" in member.path and not {"..", ""} & {*member.path.split("\\")} and ":" not in member.path:
+                raise ValueError(f"{path}: its names hold backslashes ({member.shown!r}), which a zip should not; unpack it and give the folder")
             if member.pure.is_absolute() or ".." in member.pure.parts or "\\" in member.path:
                 raise ValueError(f"{path}: the member {member.shown!r} points outside the archive; do not trust this file")
             total += member.size

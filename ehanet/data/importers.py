@@ -129,7 +129,7 @@ IMPORTERS = {
     "lgg": Importer(_lgg, "<patient>/<patient>_<slice>.tif and <patient>_<slice>_mask.tif"),
     "cvc-clinicdb": Importer(_cvc_clinicdb, "Original/<number> and Ground Truth/<number>, .png or .tif"),
 }
-OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=4)
+OWN = Importer(_own, f"images/ and masks/ with files of the same stems (a mask's may also end in {', '.join(MASK_ENDINGS)}), none in subfolders of them", decode_own_image, decode_own_mask, version=5)
 
 
 def natural_key(text: str) -> tuple:
@@ -164,7 +164,7 @@ def find_samples(name: str, importer: Importer, sources: Iterable[Source]) -> li
                 raise ValueError(f"{file.label}: control characters cannot name an image; rename the file")
             shelf, key = (images, found.id) if found.role == "image" else (masks.setdefault(found.id, {}), found.part)
             if key in shelf and not _identical(shelf[key], file):
-                raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.shown}; keep one of the two")
+                raise ValueError(f"{file.label}: a different file for {found.id!r} is {shelf[key].member.shown}; give the two different names")
             shelf.setdefault(key, file)
             groups.setdefault(found.id, found.group)
             places.setdefault(found.id, found.place)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from ehanet.data.images import converted, decode_image, open_image, read_header, wide_pixels
 
 _LOSSLESS = ("BMP", "GIF", "PNG", "PPM", "TIFF")  # a WebP or AVIF may be either
 _TURNED = range(2, 9)  # EXIF orientations that a viewer turns or mirrors; what others mean no viewer knows
+MARGIN, PATCH = 1 / 8, 5  # a soft edge has values between, a share of the range away from both ends, and none of them fills a square of so many pixels
 _BINARY = "make it binary (0 and 255) first"
 
 
@@ -44,14 +46,14 @@ def decode_own_image(data: bytes, name: str) -> np.ndarray:
 def decode_own_mask(data: bytes, name: str) -> np.ndarray:
     """Mask of a user's own folder -> bool (H, W).
 
-    JPEG: above 127. Palette images: any index but 0 where the palette has colours, else by their greys. Lossless files: where at
-    most one value besides 0 occurs (0/1, 0/255, 0/128), that value is foreground; with more values (soft edges) above half of the
-    full range. Two colours are told apart by their brightest channel. Alpha is dropped where it is the same everywhere or agrees.
+    JPEG: above 127. Palette images: by their greys; of two colours the one that is not black, else any index but 0. Lossless files:
+    where at most one value besides 0 occurs (0/1, 0/255, 0/128), that value is foreground; with more values (soft edges) above half of
+    the full range. Two colours are told apart by their brightest channel. Alpha is dropped where it is the same everywhere or agrees.
 
     Raises:
-        ValueError: unreadable, several values of which none reaches half of the range or more than two colours (a label map of
-            several classes), an alpha channel that shows another object, several images in one file, or an EXIF orientation other
-            than upright.
+        ValueError: unreadable; what may be a map of several classes or objects: several values of which none reaches half of the range or
+            one between the others fills an area, or more than two colours; an alpha channel that shows another object, several images in
+            one file, or an EXIF orientation other than upright.
     """
     _check_own(data, name)
     image = open_image(data, name)
@@ -61,9 +63,7 @@ def decode_own_mask(data: bytes, name: str) -> np.ndarray:
     greys = _palette_greys(image) if image.mode == "P" else None
     if image.mode == "P" and greys is None:
         indices = np.asarray(image)
-        if len(used := np.unique(indices)) > 2:
-            raise ValueError(f"{name}: the mask holds {len(used)} colours of its palette; {_BINARY}")
-        return indices > 0
+        return _of_two_colours(indices, _palette(image), name)
     colours = greys if greys is not None else _colours(image, data, name)
     values = colours.max(axis=2) if colours.ndim == 3 else colours
     if image.format in ("JPEG", "MPO"):
@@ -96,7 +96,33 @@ def _foreground(values: np.ndarray, name: str) -> np.ndarray:
         half = 127.5 if levels[-1] <= 255 else 32767.5
     if levels[0] < 0 or levels[-1] <= half:
         raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; {_BINARY}")
+    low, high = float(levels[0]), float(levels[-1])
+    between = (values > low + MARGIN * (high - low)) & (values < high - MARGIN * (high - low))
+    flat = between & (maximum_filter(values, PATCH) == minimum_filter(values, PATCH))
+    if flat.any():
+        raise ValueError(f"{name}: the mask holds an area of the value {values[flat][0]:g} between {low:g} and {high:g}, as a map of several classes or objects does; {_BINARY}")
     return values > half
+
+
+def _of_two_colours(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:
+    """A palette image that is no grey one -> bool (H, W). Pillow gives the more frequent colour, or the object's, index 0, so that black decides before it does."""
+    used = np.unique(indices)
+    if len(used) > 2:
+        raise ValueError(f"{name}: the mask holds {len(used)} colours of its palette; {_BINARY}")
+    black = [index for index in used if not palette[index].any()]
+    if len(used) == 2 and len(black) == 1:
+        return indices != black[0]
+    if len(used) == 2 and 0 not in used:
+        raise ValueError(f"{name}: which of the two colours of its palette is the object cannot be told; {_BINARY}")
+    return indices > 0
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """uint8 (256, 3); black where the file gives no colour."""
+    palette = np.zeros((256, 3), np.uint8)
+    given = np.array(image.getpalette() or [], np.uint8)[:768]
+    palette.reshape(-1)[: len(given)] = given
+    return palette
 
 
 def _count_colours(colours: np.ndarray) -> int:
@@ -116,9 +142,7 @@ def _contradicts(alpha: np.ndarray, mask: np.ndarray) -> bool:
 def _palette_greys(image: Image.Image) -> np.ndarray | None:
     """A palette image by its greys, uint8 (H, W), since white may be index 0 (Pillow's quantize); None where they say less than the indices do:
     colours are in use, or one grey for several indices."""
-    indices, palette = np.asarray(image), np.zeros((256, 3), np.uint8)
-    given = np.array(image.getpalette() or [], np.uint8)[:768]
-    palette.reshape(-1)[: len(given)] = given
+    indices, palette = np.asarray(image), _palette(image)
     used = np.unique(indices)
     colours = np.unique(palette[used], axis=0)
     if np.ptp(colours, axis=1).any() or len(colours) == 1 < len(used):

@@ -29,7 +29,7 @@ def rule_split(ids: list[str], groups: list[str], seed: int = 0) -> list[str]:
     """
     names = sorted(set(groups), key=lambda group: (hashlib.sha256(f"{seed}:{group}".encode()).digest(), group))
     if len(names) < 3:
-        raise ValueError(f"a split by rule needs at least 3 images or patients, got {len(names)}; add images or give split= a CSV of name,split")
+        raise ValueError(f"a split by rule needs at least 3 images or patients, got {len(names)}; add images, or a CSV of name,split (<folder>.split.csv beside the folder, or split=)")
     tenth = max(1, (len(names) + 5) // 10)
     place = {group: "test" if rank < tenth else "val" if rank < 2 * tenth else "train" for rank, group in enumerate(names)}
     return [place[group] for group in groups]
@@ -56,8 +56,8 @@ def read_split(path: Path, ids: list[str]) -> list[str]:
         text, split = unicodedata.normalize("NFC", (row["name"] or "").strip()), SPELLINGS.get((row["split"] or "").strip().lower())
         if split is None:
             raise ValueError(f"{path} line {number}: the split {row['split']!r} is none of {', '.join(SPLITS)}")
-        image_id = text if text in known else _without_suffix(text)
-        if image_id not in known:
+        image_id = next((name for name in (text, _without_suffix(text), PurePosixPath(text).stem) if name in known), None)
+        if image_id is None:
             raise ValueError(f"{path} line {number}: the data set has no image {text!r}; is it the split of another data set?")
         if image_id in place:
             raise ValueError(f"{path} line {number}: {image_id!r} is named twice")
@@ -70,7 +70,7 @@ def read_split(path: Path, ids: list[str]) -> list[str]:
 
 def _without_suffix(text: str) -> str:
     path = PurePosixPath(text)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else text
 
 
 def _by_folders(places: list[str]) -> list[str]:

@@ -209,7 +209,8 @@ def mark_of_manifest(manifest: dict) -> str:
     """"phantom data" where the images are drawn by code, else "reproduced here"; a union with both says both."""
     if parts := manifest.get("parts"):
         return " and ".join(dict.fromkeys(mark_of_manifest({"name": part}) for part in parts))
-    phantom = manifest.get("modality") == "phantom" or str(manifest.get("name", "")).startswith("phantom-")
+    modality = manifest.get("modality")  # a folder of one's own may be named phantom-something; a part of a union has its name alone
+    phantom = modality == "phantom" if modality else str(manifest.get("name", "")).startswith("phantom-")
     return PHANTOM if phantom else REPRODUCED
 
 
