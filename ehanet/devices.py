@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ehanet.convolutions import prepare_convolutions
-from ehanet.models.output import as_output
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -72,9 +71,9 @@ def choose_attention(model: nn.Module, device: torch.device, dtype: torch.dtype)
 
 
 def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):
-    """What ``model`` gives for images (B, 3, H, W), a :class:`~ehanet.models.output.SegmentationOutput`, computed in ``dtype`` as :func:`place` prepared it."""
+    """What ``model`` gives for images (B, 3, H, W), computed in ``dtype`` as :func:`place` prepared it."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        return as_output(model, (images,), model(images.contiguous(memory_format=torch.channels_last)))
+        return model(images.contiguous(memory_format=torch.channels_last))
 
 
 def narrow_weights(model: nn.Module, dtype: torch.dtype) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from ehanet.graphs import recorded
 from ehanet.metrics.inputs import to_numpy
 from ehanet.models.flips import FLIPS, mean_prediction
 from ehanet.models.folding import folded
+from ehanet.models.output import SegmentationOutput, as_output
 from ehanet.photos import read_photo
 from ehanet.predictions import Predictions
 from ehanet.records import read_record
@@ -180,7 +180,10 @@ class _Network:
         return self.mean(images)[0].float()
 
     def _mean(self, images: Tensor) -> list[Tensor]:
-        return [mean_prediction(partial(forward_pass, self.model, dtype=self.dtype), images, self.flips)[0]]
+        return [mean_prediction(self._forward, images, self.flips)[0]]
+
+    def _forward(self, images: Tensor) -> SegmentationOutput:
+        return as_output(self.model, (images,), forward_pass(self.model, images, self.dtype))
 
 
 def _enumerate(images) -> list[tuple[str, object]]:

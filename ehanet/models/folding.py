@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ehanet.convolutions import plain_order
+from ehanet.models.output import as_output
 
 TOLERANCE = 1e-4  # largest difference of a probability; float32 rounding gives about 1e-6
 
@@ -58,7 +59,7 @@ def _folded(model: nn.Module, copy: nn.Module, images: Tensor, mask_only: bool) 
             module.transformer.register_forward_pre_hook(plain_order)
         if mask_only and hasattr(module, "mask_only") and not module._forward_hooks:  # a hook may look at what would be left out
             module.mask_only = True
-    difference = (copy(images).logits.sigmoid() - expected).abs().max().item()
+    difference = (_probabilities(copy, images) - expected).abs().max().item()
     return copy if difference <= TOLERANCE else model
 
 
@@ -78,7 +79,7 @@ def drop_idle_biases(model: nn.Module, images: Tensor) -> None:
         in_a_row = {pair for module in model.modules() if isinstance(module, nn.Sequential) for pair in pairwise(module)}  # so that nothing else takes the output
         pairs = [pair for pair in pairs if pair in in_a_row and type(pair[0]) is nn.Conv2d and pair[0].bias is not None]
         _raise_biases(pairs, 1)
-        same = not pairs or (model(images).logits.sigmoid() - expected).abs().max() <= TOLERANCE
+        same = not pairs or (_probabilities(model, images) - expected).abs().max() <= TOLERANCE
         _raise_biases(pairs, -1)
     if same:  # else a network of the user's own takes a sequence apart
         for convolution, norm in pairs:
@@ -100,6 +101,10 @@ class _WithoutBias(nn.Conv2d):
         return self._conv_forward(x, self.weight, None)
 
 
+def _probabilities(model: nn.Module, images: Tensor) -> Tensor:
+    return as_output(model, (images,), model(images)).logits.sigmoid()  # a network of the user's own may return logits alone
+
+
 def _run_and_watch(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
     """Probabilities (B, 1, H, W), and the (convolution, batch norm) pairs in which each works once and the norm takes the convolution's output."""
     outputs, calls, pairs = {}, {}, []
@@ -116,7 +121,7 @@ def _run_and_watch(model: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple
 
     hooks = [module.register_forward_hook(after) for module in model.modules() if isinstance(module, nn.Conv2d)]
     hooks += [module.register_forward_pre_hook(before) for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
-    probabilities = model(images).logits.sigmoid()
+    probabilities = _probabilities(model, images)
     for hook in hooks:
         hook.remove()
     return probabilities, [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
