@@ -121,8 +121,8 @@ def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) ->
         raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
     parameters = {name: value for name, value in given.items() if name in known} | own
     check_parameters(kinds.notebook_of(study), parameters)
-    if isinstance(own.get("methods"), list):  # labels; the study "inside" takes their number
-        parameters["methods"] = list(dict.fromkeys([*own["methods"], *plugged]))
+    if (chosen := own.get("methods")) and isinstance(chosen, list):  # labels; the study "inside" takes their number
+        parameters["methods"] = list(dict.fromkeys([*chosen, *plugged]))
     return parameters
 
 
