@@ -19,6 +19,7 @@ CHOICES = {
 # What is wrong in the released training, each alone; the protocol "released" has all of them, "corrected" none.
 DEFECTS = ("edges-unaugmented", "edges-resized", "checkpoint-by-loss")
 WEIGHT_FILES = ("encoder_weights", "initial_weights", "teacher")  # settings that name a file, found by :func:`find_weights`
+SIDES = (32, 4096)  # smallest and largest side of the images that a network takes, in pixels
 POSITIVE = ("size", "epochs", "batch_size", "learning_rate")
 
 
@@ -110,8 +111,8 @@ class RunConfig:
             raise ValueError(f"epoch_images: must be 0 or at least 2, got {self.epoch_images}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema: must be at least 0 and below 1, got {self.ema}")
-        if not 32 <= self.size <= 4096:
-            raise ValueError(f"size: must be from 32 to 4096 pixels, got {self.size}")
+        if not SIDES[0] <= self.size <= SIDES[1]:
+            raise ValueError(f"size: must be from {SIDES[0]} to {SIDES[1]} pixels, got {self.size}")
         if self.zero_init and self.initial_weights:
             raise ValueError("zero_init: initial_weights say how every weight begins; leave one of the two out")
         if not self.label:

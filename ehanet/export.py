@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ehanet.config import SIDES
 from ehanet.files import write_atomically
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")  # which the package can do without otherwise
@@ -61,8 +62,8 @@ def export_onnx(model: nn.Module, path: str | Path, size: int | None = None) -> 
     size = getattr(model, "input_size", None) if size is None else size
     if size is None:
         raise ValueError("export: this model does not say its image size; give --size PIXELS")
-    if not 32 <= size <= 4096:
-        raise ValueError(f"export: --size must be from 32 to 4096 pixels, got {size}")
+    if not SIDES[0] <= size <= SIDES[1]:
+        raise ValueError(f"export: --size must be from {SIDES[0]} to {SIDES[1]} pixels, got {size}")
     names, maps = output_names(model, size), _Maps(model).cpu().eval()
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.onnx"

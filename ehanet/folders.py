@@ -8,14 +8,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 from torch import nn
 from tqdm.auto import tqdm
 
-from ehanet.data.images import IMAGE_SUFFIXES
 from ehanet.data.layout import role_of
 from ehanet.files import check_writable, write_atomically
 from ehanet.inference import predict_each
@@ -78,11 +77,10 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
 
 def _check_out(out: Path) -> None:
     """Refuse the folder of a data set's masks: results among labels would be taken for labels."""
-    beside = (path for path in out.parent.iterdir() if path.is_dir()) if out.is_dir() and role_of(PurePosixPath(out.absolute().name, "a.png")) == "mask" else ()
-    if any(role_of(PurePosixPath(path.name, "a.png")) == "image" for path in beside):
-        for path in out.iterdir():
-            if path.suffix.lower() in IMAGE_SUFFIXES and not is_result(path):
-                raise ValueError(f"{out} holds the masks of a data set ({path.name}); name another folder with --out")
+    here = out.absolute()
+    labels = [path for path in here.iterdir() if role_of(path) == "mask" and not is_result(path)] if here.is_dir() else []
+    if labels and any(role_of(path / "a.png") == "image" for path in here.parent.iterdir() if path.is_dir()):
+        raise ValueError(f"{out} holds the masks of a data set ({labels[0].name}); name another folder with --out")
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

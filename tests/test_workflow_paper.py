@@ -118,17 +118,18 @@ def test_data_sets_and_studies_of_no_profile_leave_its_report(copy):
             path.touch()
 
     gone = ("data/polyp.json", "scores/polyp/methods.json", "predictions/polyp/a.npz", "tables/comparison_polyp.csv", "figures/scores_polyp.png", "robustness/polyp.csv",
-            "robustness/polyp__on__apple.json", "tables/edges_phantom-polyp.csv", "tables/edges_phantom-polyp.json", "figures/iem_phantom-polyp.pdf",
+            "robustness/polyp.2.csv", "robustness/phantom-polyp.2.csv", "data/polyp.split.csv", "robustness/polyp__on__apple.json", "tables/edges_phantom-polyp.csv", "tables/edges_phantom-polyp.json", "figures/iem_phantom-polyp.pdf",
             "robustness/phantom-polyp.csv", "leakage/phantom-polyp.csv", "figures/grad_cam_phantom-polyp.png")
     stay = ("data/phantom-polyp.json", "scores/phantom-polyp/methods.json", "tables/comparison_phantom-polyp.csv", "tables/claims.csv", "external/scores_polyp.csv",
             "tables/score_choice_phantom-polyp.md", "repeated/one/scores/polyp/a.csv")
     touch(*gone, *stay)
     forget_removed(load_profile("two"), copy.steps)
     assert [name for name in (*gone, *stay) if Path("reports/two", name).exists()] == list(stay)
-    touch("data/b.json", "tables/comparison_b.csv", "tables/comparison_a_b.csv", "data/a_b.json")
-    longer = dataclasses.replace(load_profile("two"), datasets=("phantom-polyp", "own/a_b"))
+    touch("data/b.json", "data/b.split.csv", "tables/comparison_b.csv", "tables/comparison_a_b.csv", "data/a_b.json", "data/b.c.json")
+    longer = dataclasses.replace(load_profile("two"), datasets=("phantom-polyp", "own/a_b", "own/b.c"))
     forget_removed(longer, copy.steps)
     assert not Path("reports/two/tables/comparison_b.csv").exists() and Path("reports/two/tables/comparison_a_b.csv").exists()
+    assert [path.name for path in sorted(Path("reports/two/data").glob("*b*"))] == ["a_b.json", "b.c.json"]
 
 
 def test_keep_is_one_or_nothing(copy, capsys):

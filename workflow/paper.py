@@ -184,7 +184,11 @@ def report(profile: Profile) -> int:
 
 
 class Lock:
-    """One ``make paper`` a profile, or ``make repeat`` a run, and clone; with ``wait`` it waits for the other in place of refusing. The kernel lets go when the last process that holds it ends, however it ends."""
+    """One ``make paper`` a profile, or ``make repeat`` a run, and clone; the kernel lets go when the last process that holds it ends, however it ends.
+
+    Args:
+        wait: for the other one, in place of refusing.
+    """
 
     def __init__(self, name: str, wait: bool = False):
         self.path, self.wait = Path("runs", name, ".lock"), wait

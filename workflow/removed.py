@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ehanet.data.catalogue import parts_of
+from ehanet.files import clear_parts
 from ehanet.profiles import Profile, dataset_key
 from ehanet.reporting.artefacts import SUFFIXES, discard
 from workflow.kinds import OUTPUTS, STUDIES
 from workflow.plan import Step
 
-# Tables, figures and folders of a study beside those that the plan knows, which are made only where there is enough for them.
+# Tables and figures of a study beside those that the plan knows, which are made only where there is enough for them.
 FURTHER = {"edges": ["tables/iem_{dataset}", "figures/iem_{dataset}"], "inside": ["figures/grad_cam_{dataset}", "figures/outputs_{dataset}", "figures/gates_{dataset}"],
-           "robustness": ["tables/cross_{dataset}", "figures/cross_{dataset}", "robustness/{dataset}"]}
+           "robustness": ["tables/cross_{dataset}", "figures/cross_{dataset}"]}
 
 
 def forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
@@ -32,8 +33,7 @@ def forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
             stems = [pattern.rpartition(".")[0] for pattern in OUTPUTS[study]] + FURTHER.get(study, [])
             discard(*(reports / stem.format(dataset=dataset) for stem in dict.fromkeys(stems)))
             if study == "robustness":
-                for crossed in reports.glob(f"robustness/{dataset}__on__*"):
-                    crossed.unlink()
+                _forget_robustness(reports, dataset)
     _forget_methods(profile, reports, {path for step in steps.values() for path in step.outputs})
 
 
@@ -43,10 +43,18 @@ def _forget_dataset(reports: Path, dataset: str, others: Iterable[str]) -> None:
     longer = tuple(f"_{name}" for name in others if name.endswith(f"_{dataset}"))  # of a data set whose name ends like this one
     for folder in ("tables", "figures"):
         for left in reports.glob(f"{folder}/*_{dataset}.*"):
-            if left.suffix[1:] in SUFFIXES and left.stem.endswith(f"_{dataset}") and not (longer and left.stem.endswith(longer)):
+            if left.suffix[1:] in SUFFIXES and left.stem.endswith(f"_{dataset}") and not left.stem.endswith(longer):
                 left.unlink()
-    for left in [*reports.glob(f"data/{dataset}.*"), *reports.glob(f"leakage/{dataset}.*"), *reports.glob(f"robustness/{dataset}.*"), *reports.glob(f"robustness/{dataset}__on__*")]:
-        left.unlink()
+    discard(*(reports / place / dataset for place in ("data", "leakage")), reports / "data" / f"{dataset}.split")
+    _forget_robustness(reports, dataset)
+
+
+def _forget_robustness(reports: Path, dataset: str) -> None:
+    table = reports / "robustness" / f"{dataset}.csv"
+    clear_parts(table, 1)
+    discard(table.with_suffix(""))
+    for crossed in reports.glob(f"robustness/{dataset}__on__*"):
+        crossed.unlink()
 
 
 def _forget_methods(profile: Profile, reports: Path, wanted: set[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from ehanet.data.images import converted, decode_image, open_image, read_header, wide_pixels
 
@@ -52,7 +51,7 @@ def decode_own_mask(data: bytes, name: str) -> np.ndarray:
 
     Raises:
         ValueError: unreadable; what may be a map of several classes or objects: several values of which none reaches half of the range or
-            one between the others fills an area, or more than two colours; an alpha channel that shows another object, several images in
+            one between the others fills an area, more than two colours, or two neither of which is black or has index 0; an alpha channel that shows another object, several images in
             one file, or an EXIF orientation other than upright.
     """
     _check_own(data, name)
@@ -96,6 +95,8 @@ def _foreground(values: np.ndarray, name: str) -> np.ndarray:
         half = 127.5 if levels[-1] <= 255 else 32767.5
     if levels[0] < 0 or levels[-1] <= half:
         raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; {_BINARY}")
+    from scipy.ndimage import maximum_filter, minimum_filter  # most of a second, which few masks need and make paper's start does not
+
     low, high = float(levels[0]), float(levels[-1])
     between = (values > low + MARGIN * (high - low)) & (values < high - MARGIN * (high - low))
     flat = between & (maximum_filter(values, PATCH) == minimum_filter(values, PATCH))
@@ -110,7 +111,7 @@ def _of_two_colours(indices: np.ndarray, palette: np.ndarray, name: str) -> np.n
     if len(used) > 2:
         raise ValueError(f"{name}: the mask holds {len(used)} colours of its palette; {_BINARY}")
     black = [index for index in used if not palette[index].any()]
-    if len(used) == 2 and len(black) == 1:
+    if len(black) == 1:
         return indices != black[0]
     if len(used) == 2 and 0 not in used:
         raise ValueError(f"{name}: which of the two colours of its palette is the object cannot be told; {_BINARY}")
