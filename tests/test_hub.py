@@ -175,6 +175,9 @@ def test_a_record_alone_says_how_to_train_it_again(tmp_path):
     for run in (folder, "laptop/kvasir-seg/ehanet/seed0", read_record(folder / "record.json")["id"]):
         with pytest.raises(FileNotFoundError, match=said):
             load_run(run, runs=tmp_path / "runs", reports=tmp_path / "reports")
+    repeated = shutil.copytree(folder, tmp_path / "reports/laptop/repeated/0123456789abcdef/runs/kvasir-seg/ehanet/seed0")
+    with pytest.raises(FileNotFoundError, match="make repeat RUN=0123456789abcdef trains it again$"):
+        load_run(repeated)
     own = shutil.copytree(folder, tmp_path / "runs/laptop/kvasir-seg/ehanet/seed0")
     with pytest.raises(FileNotFoundError, match=said.replace("in .*,", f"in {own},")):
         load_run("laptop/kvasir-seg/ehanet/seed0", runs=tmp_path / "runs", reports=tmp_path / "reports")

@@ -8,7 +8,8 @@ from reporting_inputs import make_dataset, make_reports
 
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
-from ehanet.reporting import ladder_report
+from ehanet.reporting import comparison, ladder_report
+from ehanet.reporting.glance import card
 from ehanet.reporting.ladder import changes, judge
 from ehanet.reporting.tables import read_table
 
@@ -77,6 +78,16 @@ def test_the_files_agree_with_the_scores(reports):
         assert read["test"].low < read["test"].mean < read["test"].high
     assert (reports / "figures/ladder_kvasir-seg.png").stat().st_size > 10_000
     assert len(read_record(reports / "figures/ladder_kvasir-seg.json")["inputs"]) == 8
+
+
+def test_the_card_shows_the_recipe_that_is_left(reports):
+    """Not the first step, though it is the unchanged EHANet, nor the best one on the test split."""
+    ladder_report(reports, "kvasir-seg")
+    shown = card(reports, "kvasir-seg", comparison(reports, "kvasir-seg")["comparison_kvasir-seg"])
+    first = read_table(reports / "tables/ladder_kvasir-seg.csv").rows[0]["test"]
+    assert shown["reference"] == "EHANet, average"
+    assert shown["lines"][0] == f"What validation left of 4 steps, begun with {first.mean:.3f} ({first.low:.3f}–{first.high:.3f})."
+    assert len(shown["lines"]) == 2 and shown["lines"][1].startswith("Boundary F1 "), "no ranks among its own steps"
 
 
 def test_a_run_without_its_validation_dice_is_named(reports):

@@ -16,7 +16,7 @@ def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
     return _kept_record(reports, dataset, run) is not None
 
 
-def check_same_weights(profile: Profile, reports: str, new: list[RunConfig]) -> None:
+def check_kept_weights(profile: Profile, reports: str, new: list[RunConfig]) -> None:
     """Whether the runs to train would begin with, or learn from, the same weights files as the kept ones of the same settings did.
 
     Raises:

@@ -26,7 +26,7 @@ from ehanet.steps import StepError
 from workflow import preflight
 from workflow.announce import SHOWN, announce, announce_downloads, check_disk
 from workflow.gpus import SHARE, find_gpus, gpu_share
-from workflow.kept import check_same_weights, is_kept
+from workflow.kept import check_kept_weights, is_kept
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, published_sets, to_run, write_plan
 from workflow.processes import PARENT
@@ -130,7 +130,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
         announce(profile, steps, reasons, cores)
         trainings = [steps[id].parameters["config"] for id in reasons if steps[id].kind == "train"]
         if keep:
-            check_same_weights(profile, reports, [RunConfig.from_dict(config) for config in trainings])
+            check_kept_weights(profile, reports, [RunConfig.from_dict(config) for config in trainings])
         preflight.check(trainings)
         if only_plan:
             return 0

@@ -179,7 +179,7 @@ def _draw_gallery(reports: Path, data: Dataset, reference: Result, bare: Result 
     methods = [(reference, maps)] + ([(bare, read_maps(reports, bare, data))] if bare else [])
     names = ["image", *(look(row.label, row.method).title.replace(", ", ",\n") for row, _ in methods)]
     names += ["predicted edge", "predicted edge\nand truth"] if maps.edges is not None else []
-    heading = f"{title}: contours and edges, test images at the quartiles of {reference.title}'s Dice, seed {reference.seeds[0]}{display_note(data.images[places])}"
+    heading = f"{title}: contours and edges, test images at the quartiles of the Dice of {reference.title}, seed {reference.seeds[0]}{display_note(data.images[places])}"
     figure, axes = picture_grid(len(chosen), len(names), heading, mark, names)
     for axis_row, index, place, name in zip(axes, chosen, places, QUANTILES):
         truth = data.masks[place].astype(bool)

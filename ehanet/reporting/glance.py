@@ -17,11 +17,12 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
     reference = reference_row(compared)
     if reference is None:
         return None
+    if (path := reports / "tables" / f"ladder_{name}.csv").is_file():
+        return _ladder_card(name, compared, read_table(path).rows)
     track = reference.get("track") or ""
     every = [row for row in compared.rows if row["dice"] is not None]
     scored = [row for row in every if (row.get("track") or "") == track]
     among = f" that began with {START[track]}" if track else ""
-    number, interval = format_score(reference["dice"], 3)
     lines = []
     if len(scored) > 1:
         place = 1 + sum(row["dice"].mean > reference["dice"].mean for row in scored)
@@ -31,9 +32,22 @@ def card(reports: Path, name: str, compared: Table) -> dict | None:
             lines.append(f"First: {first['title']} with {' ('.join(format_score(first['dice'], 3))}).")
     apart = [row for row in every if row not in scored and row["method"] == reference["method"]]
     lines += [f"With {START[row['track']]}: {row['title']}, {' ('.join(format_score(row['dice'], 3))})." for row in apart]
-    boundary, between = format_score(reference["boundary_f1"], 3)
-    lines.append(f"Boundary F1 {boundary} ({between}); HD95 {reference['hd95'].mean:.2f} px.")
-    return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": reference["title"], "lines": lines}
+    return _card(name, compared, reference, lines)
+
+
+def _ladder_card(name: str, compared: Table, steps: list[dict]) -> dict:
+    """The headline of a ladder: the recipe that validation left, beside where it began."""
+    first, left = steps[0], [row for row in steps if row["kept"] == "yes"][-1]
+    began = f", begun with {' ('.join(format_score(first['test'], 3))})" if left is not first else ""
+    row = next(row for row in compared.rows if row["label"] == left["label"])
+    return _card(name, compared, row, [f"What validation left of {len(steps)} steps{began}."])
+
+
+def _card(name: str, compared: Table, row: dict, lines: list[str]) -> dict:
+    number, interval = format_score(row["dice"], 3)
+    boundary, between = format_score(row["boundary_f1"], 3)
+    lines = [*lines, f"Boundary F1 {boundary} ({between}); HD95 {row['hd95'].mean:.2f} px."]
+    return {"id": f"data-{name}", "title": dataset_title(name), "mark": compared.mark, "number": number, "interval": interval, "reference": row["title"], "lines": lines}
 
 
 def reference_row(compared: Table) -> dict | None:

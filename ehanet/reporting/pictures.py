@@ -58,7 +58,7 @@ def side_by_side(data: Dataset, reports: str | Path) -> Path:
     mark, path = mark_of(rows), reports / "figures" / f"side_by_side_{data.name}"
     record = make_record(path, "figure", ["ehanet.reporting.pictures"], mark=mark, images=shown, data=data.manifest, inputs=inputs)
     with figure_style():
-        figure = _draw(data, indices, columns, f"{dataset_title(data.name)}: test images at the quartiles of {columns[0].title}'s Dice, seed {reference.seeds[0]}"
+        figure = _draw(data, indices, columns, f"{dataset_title(data.name)}: test images at the quartiles of the Dice of {columns[0].title}, seed {reference.seeds[0]}"
                        + display_note(data.images[indices]), trained_encoders(rows), mark)
         save_figure(figure, path, record, f"Predictions side by side on {dataset_title(data.name)}")
     return path.with_suffix(".png")
