@@ -105,7 +105,7 @@ def test_a_group_measured_again_replaces_its_lines_alone(tmp_path, monkeypatch):
 def test_every_group_runs_from_end_to_end_at_a_small_size(group, monkeypatch):
     module = import_module(f"benchmarks.{group}")
     monkeypatch.setattr(timing.Apart, "__new__", lambda cls, device, prepare, *arguments: nullcontext(prepare(*arguments)))  # ten starts of torch take a minute
-    for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": {"cpu": 20}}.items():
+    for name, value in {"SIZE": 32, "ORIGINAL": 64, "COUNT": {"cpu": 20}, "STEPS": 1, "EPOCHS": 1}.items():
         monkeypatch.setattr(module, name, value, raising=False)
     rows = module.rows(CPU, {torch.float32: 1e10, torch.bfloat16: 1e9})
     assert len({row.what for row in rows}) == len(rows) >= 2
