@@ -61,7 +61,7 @@ def _count(config: RunConfig) -> dict:
     options = _options(config)
     with torch.device("cpu" if config.plugin else "meta"):  # shapes alone say what our own networks count; another's may look at values
         model = build_model(config.method, **options)
-    return {"parameters": used_parameters(model), "gmac": round(count_gmac(model), 3)}
+    return {"parameters": used_parameters(model), "gmac": count_gmac(model)}
 
 
 def _options(config: RunConfig) -> dict:
