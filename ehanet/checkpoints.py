@@ -78,7 +78,7 @@ def _copied(value):
 
 
 def load_checkpoint(path: Path) -> dict:
-    """Read a checkpoint as weights and plain values only: a file cannot run code.
+    """Read a checkpoint as weights and plain values only: the file cannot run code. The plugin that it may name is run when the network is built (:func:`restore_model`).
 
     Raises:
         FileNotFoundError, ValueError: missing, unreadable, or of another content than its hash, named.

@@ -90,7 +90,7 @@ def load_plugin(path: str | None) -> None:
 
 
 def _find(path: str | Path) -> Path:
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not os.path.isfile(file):  # False, where Path.is_file raises, for a name longer than a file's can be
         raise FileNotFoundError(f"plugins: {path} not found; give the path of the Python file that registers your method, as seen from the folder you are in")
     return file

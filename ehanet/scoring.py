@@ -133,7 +133,7 @@ def describe_scores(frame: pd.DataFrame, data: Dataset, checkpoint: str | Path, 
     """What people read of :func:`score_dataset`: what was scored, means with intervals, what went wrong, and what to know before quoting it."""
     size, rows = data.manifest["size"], score_rows(data.manifest, frame)
     which = (f"all {len(frame)} images" if len(frame) > 1 else "the one image") if split == ALL else f"the {split} split"
-    lines = [f"{checkpoint} on {which} of {dataset_title(data.name)}, at {size} x {size} pixels; means with 95 % intervals{' (phantom data)' if rows[0]['mark'] == PHANTOM else ''}"]
+    lines = [f"{checkpoint} on {which} of {dataset_title(data.name)}, at {size} x {size} pixels{'; means with 95 % intervals' if len(frame) > 1 else ''}{' (phantom data)' if rows[0]['mark'] == PHANTOM else ''}"]
     table = pd.DataFrame([{"": row["title"], "images": row["images"], "Dice": row["dice"], "IoU": row["iou"], "boundary F1": row["boundary_f1"],
                            "HD95 (px)": row["hd95"]} for row in rows])
     lines += [table.to_string(index=False), *failures(data.manifest, frame, "images")]

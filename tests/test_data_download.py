@@ -266,3 +266,9 @@ def test_the_front_reports_errors_in_one_line_each(tmp_path, fresh_cache, capsys
     assert main([]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in CATALOGUE)
+
+
+def test_a_folder_that_does_not_exist_is_named_once(capsys):
+    assert main(["--source", "/nowhere/archives"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == "--source: /nowhere/archives does not exist; name the folder that holds the archives\n"

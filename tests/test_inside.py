@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,10 +80,20 @@ def test_dice_is_that_of_the_maps(seen):
 
 
 def test_without_a_checkpoint_the_table_says_so(seen, tmp_path):
-    _, data, _ = seen
+    """And figures of an earlier look, of other runs, are shown no more."""
+    _, data, found = seen
+    inside_report(found, data, tmp_path)
+    assert len(list((tmp_path / "figures").iterdir())) == 9
     assert look_inside(data, tmp_path, ROWS) is None
     table = inside_report(None, data, tmp_path)
-    assert "not available: no checkpoint of it is on this machine" in table.rows[0]["mark"] and not (tmp_path / "figures").exists()
+    assert "not available: no checkpoint of it is on this machine" in table.rows[0]["mark"] and not list((tmp_path / "figures").iterdir())
+
+
+def test_figures_of_gates_go_where_a_network_has_none(seen, tmp_path):
+    _, data, found = seen
+    inside_report(found, data, tmp_path)
+    inside_report(replace(found, efa=[], ahfa=[]), data, tmp_path)
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {f"{kind}_phantom-polyp" for kind in ("grad_cam", "outputs")}
 
 
 def test_a_checkpoint_of_another_training_is_not_that_of_a_kept_row(seen, tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 from ehanet import fingerprint
 from ehanet.config import RunConfig
+from ehanet.interact import load_examples
 from ehanet.models import build_model
 from ehanet.models.output import SegmentationOutput
 from ehanet.models.registry import _METHODS
@@ -168,3 +169,10 @@ def test_make_paper_with_it_has_its_row_in_every_table(own, tmp_path):
         assert table["label"].tolist() == ["unet-32", "own-net", "lw-mhfi-net"], name
     assert tables["cost_phantom-polyp"].set_index("label").loc["own-net", "parameters"] == 3 * 4 * 9 + 4 + 5
     assert "own-net" in (reports / "index.html").read_text()
+
+
+def test_a_home_folder_of_nobody_is_a_file_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match="^plugins: ~nobody-of-this-name/net.py not found"):
+        load_plugin("~nobody-of-this-name/net.py")
+    with pytest.raises(FileNotFoundError, match="^~nobody-of-this-name/photos: no such file or folder"):
+        load_examples("~nobody-of-this-name/photos", 64)

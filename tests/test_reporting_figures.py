@@ -17,7 +17,7 @@ from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, cost_report, curves, data_sheet, side_by_side, training_curve, training_overview
 from ehanet.reporting.datasheet import choose_by_area
-from ehanet.reporting.overlays import CELL, DARK, THINNEST, _thinner, brightened, display_note
+from ehanet.reporting.overlays import CELL, DARK, THINNEST, _thinner, brightened, display_note, shortened
 from ehanet.reporting.pictures import PALETTE, choose_by_dice
 from ehanet.reporting.results import read_results
 from ehanet.reporting.style import FOUND, LINES, METHODS, MISSED, SPURIOUS, look, looks, panels_across, save_figure
@@ -269,3 +269,7 @@ def test_a_large_picture_gets_a_palette_and_keeps_its_record(tmp_path):
     with Image.open(tmp_path / "noise.png") as picture:
         assert picture.mode == "P" and picture.text == {"Title": "noise", "Record": "0123456789abcdef"}
         assert picture.size == (960, 960) and round(picture.info["dpi"][0]) == 160
+
+
+def test_slices_of_one_patient_keep_different_names():
+    assert shortened("TCGA_DU_6405_19851005_44") == "TCGA_DU_64…851005_44" and shortened("a" * 20) == "a" * 20

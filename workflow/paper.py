@@ -235,11 +235,11 @@ def _snakemake(plan: Path, cores: int, lock: Lock, cluster: Cluster | None = Non
 def weights_folder(weights: str, source: str) -> str | None:
     """The folder of weights files: WEIGHTS, else weights beside SOURCE where there is one, else what EHANET_WEIGHTS names."""
     if weights:
-        folder = Path(weights).expanduser()
+        folder = Path(os.path.expanduser(weights))
         if not folder.is_dir():
             raise FileNotFoundError(f"WEIGHTS: folder {weights} not found")
         return str(folder)
-    beside = Path(source).expanduser().parent / "weights" if source else None
+    beside = Path(os.path.expanduser(source)).parent / "weights" if source else None
     return str(beside) if beside and beside.is_dir() else os.environ.get("EHANET_WEIGHTS")
 
 

@@ -8,6 +8,7 @@ its outputs is missing, when the stamp says something else than the plan, or whe
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def source_files(dataset: str, source: str | None) -> list[dict]:
         return []
     if dataset in CATALOGUE:
         entry = CATALOGUE[dataset]
-        root = Path(source).expanduser() if source else None
+        root = Path(os.path.expanduser(source)) if source else None
         files = [describe(path, archive) for path, archive in zip(locate(entry, root), entry.archives)]
         folders = [split_folder(dataset, root)]
     else:

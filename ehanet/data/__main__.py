@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         _print_catalogue()
         return 0
     if not options.datasets:  # whatever of the catalogue the folder holds
+        if not options.source.exists():
+            print(f"--source: {options.source} does not exist; name the folder that holds the archives", file=sys.stderr)
+            return 1
         options.datasets = [name for name, entry in CATALOGUE.items() if _is_there(entry, options.source)]
         for name in CATALOGUE:
             if name not in options.datasets:

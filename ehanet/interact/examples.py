@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
     Raises:
         FileNotFoundError, ValueError: nothing there, or not readable; one line that names it.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if str(source) in list_datasets() or (path / "masks").is_dir():
         return examples_of(load_dataset(source, size=size), count)
     if not path.exists():

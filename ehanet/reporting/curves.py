@@ -141,6 +141,6 @@ def _draw_overview(runs: dict[str, list[tuple[pd.DataFrame, int]]], methods: dic
     axes[0, 0].set_ylim(0.5 if least > 0.75 else 0, 1)
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supylabel("validation Dice", fontsize=8)
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker and number: the epoch kept", ha="left", va="top", fontsize=7.5, color=MUTED)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker: the epoch kept; number: its Dice, mean over seeds", ha="left", va="top", fontsize=7.5, color=MUTED)
     stamp(figure, mark)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.metrics.regions import binarise
 from ehanet.metrics.resampling import bootstrap_means
-from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.artefacts import discard, make_record
 from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, display_note, draw_contour, name_row, picture_grid, shortened, show
 from ehanet.reporting.results import ABSENT, mark_of_manifest
 from ehanet.reporting.style import INK, LINES, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
@@ -28,13 +28,14 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
     """Write figures/grad_cam_<data set>, outputs_<data set> and gates_<data set> and tables/inside_<data set>; returns the table.
 
     Args:
-        seen: what ``ehanet.inside.look_inside`` found; for None the table says that there was nothing to look into, and no figure is drawn.
+        seen: what ``ehanet.inside.look_inside`` found; for None the table says that there was nothing to look into, and figures of an earlier look go.
     """
     reports, mark, title = Path(reports), mark_of_manifest(data.manifest), dataset_title(data.name)
     if seen is None:
         table = Table(f"inside_{data.name}", f"{title}: inside EHANet", mark, [Column("part", "Part"), Column("mark", "Mark")],
                       [{"part": "EHANet", "mark": f"{ABSENT}: no checkpoint of it is on this machine"}])
         write_table(table, reports / "tables", MODULES, inputs=[], data=data.manifest)
+        discard(*(reports / "figures" / f"{kind}_{data.name}" for kind in ("grad_cam", "outputs", "gates")))
         return table
     fields = {"inputs": seen.inputs, "data": data.manifest, "images": [seen.image]}
     table = _table(seen, data, mark)
@@ -51,6 +52,8 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
             path = reports / "figures" / f"{kind}_{data.name}"
             if (figure := draw(seen, image, truth, heading, mark)) is not None:
                 save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **fields), f"{kind.replace('_', ' ')} on {title}")
+            else:
+                discard(path)  # of a network that had gates
     return table
 
 

@@ -126,8 +126,8 @@ def show(axis: Axes, picture: np.ndarray, below: str = "", **options) -> None:
 
 
 def shortened(name: str, longest: int = 20) -> str:
-    """An image's name as a caption has room for it."""
-    return name if len(name) <= longest else f"{name[:longest - 1]}…"
+    """An image's name as a caption has room for it: its beginning and its end, where slices of one patient differ."""
+    return name if len(name) <= longest else f"{name[:longest // 2]}…{name[longest // 2 + 1 - longest:]}"
 
 
 def name_row(axis: Axes, text: str) -> None:

@@ -31,7 +31,7 @@ PARTS = [
         "tables/differences_{}": ""}),
     Part("The recipe, step by step", {
         "tables/ladder_{}": "",
-        "figures/ladder_{}": "Each step was kept only if it raised the Dice of the validation split; the test split was looked at afterwards."}),
+        "figures/ladder_{}": "Each step was kept only if it raised the Dice of the validation split; the test split was looked at afterwards. Ticks: single trainings."}),
     Part("Cost", {"tables/cost_{}": "", "figures/cost_{}": "Dice against cost: up and to the left is better."}),
     Part("What the choice of score does", {
         "tables/score_choice_{}": "",
