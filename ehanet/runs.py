@@ -65,8 +65,10 @@ def finished_runs(runs: str | Path = "runs") -> list[Path]:
 def no_checkpoint(folder: Path) -> str:
     """What to say of a run's folder that holds a record alone, as those in ``reports`` do, and how to get the checkpoint."""
     *_, above, profile, dataset, label, seed = ("", "", "", "", *folder.resolve().parts)
-    name = "/".join((above if profile == "runs" else profile, dataset, label, seed))  # in a report: <profile>/runs/<data set>/<label>/seed<k>
-    name = above if re.fullmatch("[0-9a-f]{16}", above) else name  # of a repetition: repeated/<id of the record that it repeats>/runs/...
+    if re.fullmatch("[0-9a-f]{16}", above):  # of a repetition: repeated/<id of the record that it repeats>/runs/...
+        name = above
+    else:
+        name = "/".join((above if profile == "runs" else profile, dataset, label, seed))  # in a report: <profile>/runs/<data set>/<label>/seed<k>
     way = f"make repeat RUN={name} trains it again" if re.fullmatch("seed[0-9]+", seed) else "train it again"
     return f"best.pt not found in {folder}, which holds a record but no checkpoint; {way}"
 

@@ -31,11 +31,12 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
         seen: what ``ehanet.inside.look_inside`` found; for None the table says that there was nothing to look into, and figures of an earlier look go.
     """
     reports, mark, title = Path(reports), mark_of_manifest(data.manifest), dataset_title(data.name)
+    paths = {kind: reports / "figures" / f"{kind}_{data.name}" for kind in ("grad_cam", "outputs", "gates")}
     if seen is None:
         table = Table(f"inside_{data.name}", f"{title}: inside EHANet", mark, [Column("part", "Part"), Column("mark", "Mark")],
                       [{"part": "EHANet", "mark": f"{ABSENT}: no checkpoint of it is on this machine"}])
         write_table(table, reports / "tables", MODULES, inputs=[], data=data.manifest)
-        discard(*(reports / "figures" / f"{kind}_{data.name}" for kind in ("grad_cam", "outputs", "gates")))
+        discard(*paths.values())
         return table
     fields = {"inputs": seen.inputs, "data": data.manifest, "images": [seen.image]}
     table = _table(seen, data, mark)
@@ -49,7 +50,7 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
                "gates": (_draw_gates, f"{title}, {shown}: gates of {name}")}
     with figure_style():
         for kind, (draw, heading) in figures.items():
-            path = reports / "figures" / f"{kind}_{data.name}"
+            path = paths[kind]
             if (figure := draw(seen, image, truth, heading, mark)) is not None:
                 save_figure(figure, path, make_record(path, "figure", MODULES, mark=mark, **fields), f"{kind.replace('_', ' ')} on {title}")
             else:
