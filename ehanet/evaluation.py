@@ -27,9 +27,9 @@ from ehanet.records import read_record, write_record
 def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: list[dict], absent: list[dict] = ()) -> pd.DataFrame:
     """Score the test split with every run and write ``reports``/scores/<data set>/ and ``reports``/predictions/<data set>/ anew, all or nothing.
 
-    The folder gets <label>__seed<k>.csv with a .json record each, score_choice.csv (the same predictions under other evaluations), volumes.csv where
-    images form volumes, and methods.json: the rows of the data set's tables in order,
-    ``{"method", "label", "seeds", "reason"}``, where ``reason`` says why a row has no numbers and is empty otherwise.
+    The folder gets <label>__seed<k>.csv with a .json record each, score_choice.csv (the same predictions under other evaluations) and, where images form
+    volumes, volumes.csv, each with its record, and methods.json: the rows of the data set's tables in order, ``{"method", "label", "seeds", "reason"}``,
+    where ``reason`` says why a row has no numbers and is empty otherwise. The record of score_choice.csv keeps the hash of methods.json as well.
 
     Args:
         runs: folder of the data set's runs, <label>/seed<k>/ below it.
@@ -42,11 +42,19 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
     reports = Path(reports)
     with _replaced(reports / "predictions" / data.name) as maps, _replaced(reports / "scores" / data.name) as folder:
         tables = [_score(data, Path(runs), reports, folder, maps, row) for row in rows]
-        for index, name in enumerate(("score_choice.csv", "volumes.csv"), start=1):
-            if parts := [table[index] for table in tables if table[index] is not None]:
-                pd.concat(parts, ignore_index=True).to_csv(folder / name, index=False, float_format="%.6g")
         (folder / "methods.json").write_text(json.dumps(_methods(rows, absent), indent=1) + "\n")
+        listing = {"methods_sha256": file_sha256(folder / "methods.json")}
+        _write_together(folder / "score_choice.csv", [choice for _, choice, _ in tables], data, **listing)
+        if volumes := [found for _, _, found in tables if found is not None]:
+            _write_together(folder / "volumes.csv", volumes, data)
     return pd.concat([table[0] for table in tables], ignore_index=True)
+
+
+def _write_together(path: Path, parts: list[pd.DataFrame], data: Dataset, **fields) -> None:
+    """One CSV of all runs that were just scored, and its record, made from theirs."""
+    pd.concat(parts, ignore_index=True).to_csv(path, index=False, float_format="%.6g")
+    inputs = [read_record(record)["id"] for record in sorted(path.parent.glob("*__seed*.json"))]
+    write_record(path.with_suffix(".json"), kind="scores", modules=["ehanet.evaluation"], data=data.manifest, inputs=inputs, csv_sha256=file_sha256(path), **fields)
 
 
 @contextmanager

@@ -71,8 +71,15 @@ def table_parts(table: str | Path, record: dict) -> list[Path]:
 
 
 def read_beside(table: str | Path) -> dict:
-    """The record beside a CSV file, or beside its parts (``csv_sha256`` is then a list); a ``ValueError`` where a file is not the one it was written for."""
+    """The record beside a CSV file, or beside its parts (``csv_sha256`` is then a list).
+
+    Raises:
+        FileNotFoundError: the record, or a part, is not there.
+        ValueError: the record is damaged, or a file is not the one it was written for.
+    """
     table = Path(table)
+    if not table.with_suffix(".json").is_file():
+        raise FileNotFoundError(f"{table} has no record beside it ({table.with_suffix('.json').name}); run its step again")
     record = read_record(table.with_suffix(".json"))
     written = record.get("csv_sha256")
     if written and [file_sha256(part) for part in table_parts(table, record)] != (written if isinstance(written, list) else [written]):

@@ -33,7 +33,7 @@ OUTPUTS = {
     "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
     "train": ["runs/{dataset}/{label}/{seed}/record.json", "runs/{dataset}/{label}/{seed}/history.csv",
               "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
-    "evaluate": ["scores/{dataset}/methods.json", "notebooks/03_evaluate__{dataset}.ipynb"],
+    "evaluate": ["scores/{dataset}/methods.json", "scores/{dataset}/score_choice.csv", "notebooks/03_evaluate__{dataset}.ipynb"],
     "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
                 "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf",
                 "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",

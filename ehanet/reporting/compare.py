@@ -14,6 +14,7 @@ from ehanet.reporting.results import NEVER_FOUND, PAPER_SETS, PUBLISHED, Result,
 from ehanet.reporting.style import figure_style, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import by_track, compare_tracks, find_references, of_track, reference_names, track_column, track_notes, tracks_of
+from ehanet.reporting.volumes import volumes_table
 from ehanet.reporting.wording import caption, common, dataset_title, group_word, p_in_words, setting_notes
 
 MODULES = ["ehanet.reporting.compare"]
@@ -31,8 +32,8 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
     Networks that began with random weights and those whose encoder began trained are ranked, tested and printed bold apart
     (``ehanet.reporting.tracks``), each against the EHANet of its track, or its first row where it has none.
 
-    Writes tables/comparison_<dataset>, tables/differences_<dataset> and, for the paper's data sets, tables/published_<dataset>
-    (.csv, .md, .tex, each with a .json record), and figures/scores_<dataset> (.png, .pdf, .json).
+    Writes tables/comparison_<dataset>, tables/differences_<dataset>, where images form volumes tables/volumes_<dataset>, and for the paper's data
+    sets tables/published_<dataset> (.csv, .md, .tex, each with a .json record), and figures/scores_<dataset> (.png, .pdf, .json).
 
     Raises:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
@@ -51,6 +52,10 @@ def comparison(reports: str | Path, dataset: str) -> dict[str, Table]:
         tables.append(_differences(dataset, rows, statistics, tracks, references))
     else:
         discard(reports / "tables" / f"differences_{dataset}")
+    if (volumes := volumes_table(reports, dataset, rows)) is not None:
+        tables.append(volumes)
+    else:
+        discard(reports / "tables" / f"volumes_{dataset}")
     if dataset in PAPER_SETS:
         tables.append(_published(dataset))
     for table in tables:

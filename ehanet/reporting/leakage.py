@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.data.duplicates import CORRELATION, DISTANCE, leakage, near_duplicates, split_places
 from ehanet.data.splits import rule_split
-from ehanet.files import write_atomically
+from ehanet.files import file_sha256, write_atomically
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, plt, save_figure, stamp
@@ -34,7 +34,7 @@ def leakage_report(data: Dataset, reports: str | Path) -> Table:
                            "same_group": [data.groups[one] == data.groups[other] for one, other in zip(pairs["first"], pairs["second"])]})
     write_atomically(reports / "leakage" / f"{data.name}.csv", listed.to_csv(index=False, float_format="%.4f"))
     table = _table(data, pairs, splits)
-    write_table(table, reports / "tables", MODULES, data=data.manifest)
+    write_table(table, reports / "tables", MODULES, data=data.manifest, pairs_sha256=file_sha256(reports / "leakage" / f"{data.name}.csv"))
     path = reports / "figures" / f"leakage_{data.name}"
     record = make_record(path, "figure", MODULES, mark=table.mark, data=data.manifest)
     with figure_style():

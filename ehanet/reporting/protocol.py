@@ -10,6 +10,7 @@ from ehanet.metrics.statistics import compare, paired_differences
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.forest import Change, draw_forest
 from ehanet.reporting.results import Result, find_reference, mark_of, read_results
+from ehanet.reporting.score_choice import mean_choices
 from ehanet.reporting.style import figure_style, look, save_figure
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.wording import caption, dataset_title
@@ -40,10 +41,7 @@ def protocol_report(reports: str | Path, dataset: str) -> Table:
     reports = Path(reports)
     rows = _same_but_protocol([row for row in read_results(reports, dataset) if row.frames], dataset)
     corrected = rows["corrected"]
-    path = reports / "scores" / dataset / "score_choice.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run the evaluation step of {dataset} again")
-    choices = pd.read_csv(path).groupby(["label", "evaluation"])[["dice", "iou", "hausdorff"]].mean()
+    choices = mean_choices(reports, dataset)
     table, differences = _table(dataset, rows, choices)
     sources = {"inputs": [record["id"] for row in rows.values() for record in row.records]}
     write_table(table, reports / "tables", MODULES, **sources)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ehanet.config import RunConfig
+from ehanet.files import file_sha256
 from ehanet.metrics.scores import SCORES, read_scores
 from ehanet.records import read_beside, read_record, table_parts
 from ehanet.reporting.style import look
@@ -115,9 +116,11 @@ def read_results(reports: str | Path, dataset: str) -> list[Result]:
         ValueError: methods.json, a CSV or a record is damaged, or the runs were scored on different images.
     """
     folder = Path(reports) / "scores" / dataset
-    index = folder / "methods.json"
+    index, beside = folder / "methods.json", folder / "score_choice.json"
     if not index.is_file():
         raise FileNotFoundError(f"{index} not found; run the evaluation step of {dataset} first")
+    if beside.is_file() and read_record(beside).get("methods_sha256", file_sha256(index)) != file_sha256(index):
+        raise ValueError(f"{index} was altered after it was written; run the evaluation step of {dataset} again")
     try:
         rows = [Result(row["method"], row["label"], list(row["seeds"]), *_read_seeds(folder, row), row["reason"]) for row in json.loads(index.read_text())]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -131,6 +134,29 @@ def read_results(reports: str | Path, dataset: str) -> list[Result]:
             if frame["image"].tolist() != first:
                 raise ValueError(f"{folder / f'{row.label}__seed{seed}.csv'} holds other images than {scored[0].label}; run the evaluation step again")
     return [*rows, NEVER_FOUND]
+
+
+def read_together(reports: str | Path, dataset: str, name: str, columns: list[str]) -> pd.DataFrame:
+    """scores/<dataset>/<name>, the scores of all runs in one CSV, held against its record; reports from before 2026-12 have none.
+
+    Args:
+        columns: those that it must have.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: it is damaged, or was altered after it was written.
+    """
+    path = Path(reports) / "scores" / dataset / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; run the evaluation step of {dataset} again")
+    if path.with_suffix(".json").is_file():
+        read_beside(path)
+    try:
+        found = pd.read_csv(path, dtype={"label": str, "group": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step of {dataset} again") from error
+    if missing := [column for column in columns if column not in found]:
+        raise ValueError(f"{path} lacks the column {missing[0]}; run the evaluation step of {dataset} again")
+    return found
 
 
 def _read_seeds(folder: Path, row: dict) -> tuple[list[pd.DataFrame], list[dict]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ehanet.reporting.artefacts import make_record
-from ehanet.reporting.results import mark_of, read_results
+from ehanet.reporting.results import mark_of, read_results, read_together
 from ehanet.reporting.style import INK, MUTED, WIDTH, Look, figure_style, looks, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Score, Table, write_table
 from ehanet.reporting.tracks import track_column, tracks_of
@@ -31,10 +31,7 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
     reports = Path(reports)
     every = read_results(reports, dataset)
     rows = [row for row in every if row.frames]
-    path = reports / "scores" / dataset / "score_choice.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run the evaluation step of {dataset} again")
-    means = pd.read_csv(path).groupby(["label", "evaluation"])[list(PANELS)].mean()
+    means = mean_choices(reports, dataset)
     inputs = {"inputs": [record["id"] for row in rows for record in row.records]}
     mark, title = mark_of(rows), dataset_title(dataset)
     columns = [Column("title", "Method"), Column("label", "Label", shown=False), track_column(rows)]
@@ -56,6 +53,12 @@ def score_choice_report(reports: str | Path, dataset: str) -> Table:
     with figure_style():
         save_figure(_draw(looks({row.label: row.method for row in rows}), means, title, mark), figure_path, record, f"Choice of score on {title}")
     return table
+
+
+def mean_choices(reports: Path, dataset: str) -> pd.DataFrame:
+    """(label, evaluation) -> mean Dice, IoU and Hausdorff distance (pixels) over seeds; ``FileNotFoundError`` and ``ValueError`` as :func:`score_choice_report`."""
+    keys = ["label", "evaluation"]
+    return read_together(reports, dataset, "score_choice.csv", [*keys, *PANELS]).groupby(keys)[list(PANELS)].mean()
 
 
 def _draw(styles: dict[str, Look], means: pd.DataFrame, title: str, mark: str) -> Figure:

@@ -28,7 +28,7 @@ PARTS = [
     Part("Comparison", {
         "tables/comparison_{}": "",
         "figures/scores_{}": "Mean of every method with its 95 % interval; each dot is one test image.",
-        "tables/differences_{}": ""}),
+        "tables/differences_{}": "", "tables/volumes_{}": ""}),
     Part("The recipe, step by step", {
         "tables/ladder_{}": "",
         "figures/ladder_{}": "Each step was kept only if it raised the Dice of the validation split; the test split was looked at afterwards. Ticks: single trainings."}),
