@@ -32,6 +32,18 @@ def find_device(name: str = "auto") -> torch.device:
     return device
 
 
+def check_device(name: str) -> None:
+    """Refuse a ``name`` that is no device anywhere; whether it is here is asked where it is used, which may be another machine.
+
+    Raises:
+        ValueError: the name is none of PyTorch's.
+    """
+    try:
+        torch.device("cpu" if name == "auto" else name)
+    except RuntimeError as error:
+        raise ValueError(f"device: {name!r} is unknown; use 'auto', 'cpu', 'cuda' or 'mps'") from error
+
+
 def device_or_other(name: str) -> torch.device:
     """The device named, else the one found by itself: a trained network may be used where the device it was trained on is not."""
     try:

@@ -47,7 +47,7 @@ class Profile:
     Attributes:
         name: the folder below ``runs`` and ``reports``: the file's name, with the overrides where there are any. title: of the report, with them too.
         runs: every training, in the order of the tables. absent: rows that cannot be trained here.
-        studies: further looks, name -> (its data sets, its parameters).
+        studies: further looks, name -> (its data sets, its parameters). labels: of all rows, those that an override leaves out included.
         settings: what was asked for, before it was resolved. weights: the folder where ``encoder_weights`` are found.
     """
 
@@ -58,6 +58,7 @@ class Profile:
     runs: tuple[RunConfig, ...]
     absent: tuple[Absent, ...]
     studies: dict[str, tuple[list[str], dict]]
+    labels: tuple[str, ...]
     settings: dict
     weights: Path | None
 
@@ -102,10 +103,11 @@ def load_profile(name: str, overrides: str = "", weights: str | Path | None = No
         places = {*list_datasets(), *settings["datasets"], *written.get("datasets", [])}  # those that an override leaves out keep their rows and studies right
         runs, absent = _resolve(settings, Path(weights) if weights else None, places)
         studies = _studies(settings.get("studies", []), settings["datasets"], places)
+        labels = tuple(dict.fromkeys([row.label for row in (*runs, *absent)] + _labels(written.get("methods"))))
     except ValueError as error:
         raise ValueError(f"profile {name}: {error}") from None
     return Profile(name + _suffix(changes), settings.get("title", name) + _in_brackets(changes), tuple(settings["datasets"]), tuple(settings["seeds"]),
-                   tuple(runs), tuple(absent), studies, settings, Path(weights) if weights else None)
+                   tuple(runs), tuple(absent), studies, labels, settings, Path(weights) if weights else None)
 
 
 def dataset_key(dataset: str) -> str:
@@ -247,3 +249,9 @@ def _suffix(changes: dict) -> str:
     if len(text) > 48 or not plain:
         text = f"{text[:40].strip('-.')}-{digest(changes)[:6]}"
     return f"-{text}" if text else ""
+
+
+def _labels(methods) -> list[str]:
+    """The labels of a profile's ``methods``, as far as they can be read: those that an override replaces were not checked."""
+    named = [entry.get("label", entry.get("name")) if isinstance(entry, dict) else entry for entry in methods] if isinstance(methods, list) else []
+    return [label for label in named if isinstance(label, str)]

@@ -18,11 +18,25 @@ def planned(**changes):
     ({"loss_options": {"edge_los": "bce"}}, "phantom-polyp/ehanet: the loss of 'ehanet' has no option 'edge_los'; its options: edge_loss, deep_supervision"),
     ({"encoder": "mobilenet_typo"}, "phantom-polyp/ehanet: unknown encoder 'mobilenet_typo'"),
     ({"method": "unet-32", "label": "a", "encoder": "resnet18"}, "phantom-polyp/a: model 'unet-32' has no option 'encoder'"),
+    ({"device": "bogus"}, "phantom-polyp/ehanet: device: 'bogus' is unknown; use 'auto', 'cpu', 'cuda' or 'mps'"),
+    ({"method": "unet-32", "zero_init": True, "label": "b"}, "phantom-polyp/b: zero_init: only a MobileViT that starts from random weights can begin so"),
+    ({"encoder": "resnet18", "zero_init": True}, "phantom-polyp/ehanet: zero_init: only a MobileViT"),
+    ({"initial_weights": "nowhere.safetensors"}, "phantom-polyp/ehanet: weights file nowhere.safetensors not found"),
     ({"plugin": "nowhere.py", "method": "my-net"}, "phantom-polyp/my-net: plugins: nowhere.py not found"),
 ])
 def test_the_first_problem_is_named(changes, message):
     found = preflight.find_problem([planned(), planned(**changes)])
     assert found.startswith(message) and "\n" not in found
+
+
+def test_a_start_from_another_network_is_found(tmp_path):
+    from ehanet import EHANet
+
+    EHANet().save_pretrained(tmp_path)
+    start = {"initial_weights": str(tmp_path / "model.safetensors")}
+    assert preflight.find_problem([planned(**start)]) is None
+    found = preflight.find_problem([planned(**start), planned(**start, method="unet-32")])
+    assert found.startswith("phantom-polyp/unet-32: initial_weights: model.safetensors holds another network (its encoder: ") and "than UNet as configured" in found
 
 
 PLUGIN = """import torch

@@ -69,6 +69,35 @@ def test_studies_that_cannot_be_are_refused_before_anything_runs(tmp_path, monke
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("studies", "message"), [
+    ("robustness: {corruptions: [hair, hairr]}", "robustness: corruptions: 'hairr' is unknown; known: noise, "),
+    ("robustness: {methods: [ehanett]}", "robustness: methods: 'ehanett' is unknown; known: ehanet"),
+    ("robustness: {images: 0}", "robustness: images: must be at least 1, got 0"),
+    ("robustness: {images_across: -1}", "robustness: images_across: must be at least 1, got -1"),
+    ("robustness: {across: phantom-nope}", "robustness: across: 'phantom-nope' is unknown; known: phantom-"),
+    ("inside: {methods: 0}", "inside: methods: must be at least 1, got 0"),
+    ("inside: {images: 0}", "inside: images: must be at least 1, got 0"),
+])
+def test_values_that_a_step_would_refuse_are_refused_before_anything_runs(tmp_path, monkeypatch, studies, message):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "own.yaml").write_text(f"{PROFILE}studies: {{{studies}}}\n")
+    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+        make_plan(load_profile("own", folder=tmp_path), None)
+    assert f"studies: {message}" in str(caught.value)
+
+
+def test_a_study_passes_over_methods_that_are_not_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "own.yaml").write_text(PROFILE.replace("[ehanet]", "[ehanet, unet-32, {name: ehanet, label: trained, encoder_weights: gone.safetensors}]")
+                                       + "studies: {robustness: {methods: [unet-32, trained, ehanet]}}\n")
+
+    def chosen(overrides: str) -> list[str]:
+        return make_plan(load_profile("own", overrides, folder=tmp_path), None)["robustness/phantom-polyp"].parameters["methods"]
+
+    assert chosen("") == ["unet-32", "ehanet"], "the row without its weights file is absent"
+    assert chosen("methods=[ehanet]") == ["ehanet"]
+
+
 def test_how_many_networks_are_looked_into_can_be_set(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "own.yaml").write_text(f"{PROFILE}studies: {{inside: {{methods: 4}}}}\nplugins: [notebooks/my_method.py]\n")

@@ -19,9 +19,9 @@ from ehanet.files import write_atomically
 from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
 from ehanet.profiles import Profile, dataset_key, is_phantom
-from ehanet.steps import check_parameters, known_parameters
 from workflow import kinds
 from workflow.kept import is_kept
+from workflow.studies import study_parameters
 
 PAGE = "ehanet.reporting.__main__"  # makes index.html
 SHIPPED = "universal"  # the profile whose checkpoint is the shipped one; any other, an override of it included, publishes below its report
@@ -108,23 +108,11 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
         for study, (datasets, own) in profile.studies.items():
             needed = kinds.NEEDS.get(study, "evaluate")
             if dataset in datasets and needed in before:
-                own_methods, across = [run.label for run in runs if run.plugin], own.get("across")
+                labels, across = {run.label: bool(run.plugin) for run in runs}, own.get("across")
                 given = {**common, **folders, **published, "rows": rows} | ({"source": source} if across in CATALOGUE else {})
-                add(study, _study_parameters(study, given, own, own_methods), [before[needed]], source_files(across, source) if across else ())
+                add(study, study_parameters(study, given, own, labels, profile.labels), [before[needed]], source_files(across, source) if across else ())
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
-
-
-def _study_parameters(study: str, given: dict, own: dict, plugged: list[str]) -> dict:
-    """The parameters that the study's notebook has, with the profile's own values for some; ``plugged``, the labels of the user's own methods, join chosen ``methods``."""
-    known = known_parameters(kinds.notebook_of(study))
-    if set(own) & set(given):
-        raise ValueError(f"studies: {study}: {', '.join(sorted(set(own) & set(given)))} cannot be set here")
-    parameters = {name: value for name, value in given.items() if name in known} | own
-    check_parameters(kinds.notebook_of(study), parameters)
-    if (chosen := own.get("methods")) and isinstance(chosen, list):  # labels; the study "inside" takes their number
-        parameters["methods"] = list(dict.fromkeys([*chosen, *plugged]))
-    return parameters
 
 
 def write_plan(path: str | Path, profile: Profile, steps: dict[str, Step], cores: int = 1) -> None:

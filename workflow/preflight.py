@@ -1,5 +1,5 @@
-"""Whether the networks and losses of planned trainings can be built, and networks of the user's own give logits, asked of a process of its own before hours of
-work: planning itself needs no torch.
+"""Whether the networks and losses of planned trainings can be built and begin as configured, and networks of the user's own give logits, asked of a process of
+its own before hours of work: planning itself needs no torch.
 
     python -m workflow.preflight < configurations.json
 """
@@ -12,14 +12,15 @@ import sys
 import traceback
 from pathlib import Path
 
-FILES = ("pretrained", "encoder_weights")  # looked for when the plan is made, or loaded by the training
+FILES = ("pretrained", "encoder_weights")  # of the encoder: looked for when the plan is made, or loaded by the training
 
 
 def check(configurations: list[dict]) -> None:
-    """Build each distinct network and loss of the configurations once, with random weights, in another process.
+    """Build each distinct network and loss of the configurations once, with random weights or those of a whole network, in another process.
 
     Raises:
-        ValueError: an unknown option, encoder or value, a plugin that fails; one line that names the row and what is known.
+        ValueError: an unknown option, encoder, device or value, a start that does not fit the network, a plugin that fails; one line that names the row and what
+            is known.
     """
     if not configurations:
         return
@@ -32,22 +33,30 @@ def find_problem(configurations: list[dict]) -> str | None:
     """The first configuration that cannot be built, and why; None where all can."""
     import torch
 
-    from ehanet.config import RunConfig
+    from ehanet.config import RunConfig, find_weights
+    from ehanet.devices import check_device
     from ehanet.models import build_loss, build_model
+    from ehanet.models.encoders import zero_init
+    from ehanet.models.pretrained import fill_weights
     from ehanet.plugins import load_plugin
 
     built = set()
     for values in configurations:
         config = RunConfig.from_dict(values)
         options = {key: value for key, value in config.build_options.items() if key not in FILES}
-        key = json.dumps([config.plugin, config.method, options, config.loss_options], sort_keys=True)
+        key = json.dumps([config.plugin, config.method, options, config.loss_options, config.device, config.zero_init, config.initial_weights], sort_keys=True)
         if key in built:
             continue
         built.add(key)
         try:
+            check_device(config.device)
             load_plugin(config.plugin)
             model = build_model(config.method, **options)
             build_loss(config.method, **config.loss_options)
+            if config.zero_init:
+                zero_init(getattr(model, "encoder", None))
+            if config.initial_weights:
+                fill_weights(model, find_weights(config.initial_weights))
             if config.plugin:
                 with torch.no_grad():
                     logits = model.eval()(torch.rand(2, 3, config.size, config.size)).logits
