@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="command")
     one = commands.add_parser("predict", help="segment images, folders of images, or patterns", description="A mask (PNG, 0 and 255, the image's size) "
                               "and an overlay for each image. Exit status 1 where an image could not be read.")
-    one.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders with all below them, patterns such as 'scans/*.png'")
+    one.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders with all below them (but masks/ beside images/), patterns such as 'scans/*.png'")
     one.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     one.add_argument("--out", type=_path, default=Path("predictions"), metavar="DIR", help="folder for the results (default: predictions)")
     one.add_argument("--flips", action="store_true", help=FLIPS)

@@ -32,7 +32,7 @@ def layer_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
 
     A layer that puts out several tensors counts by its first one, as AHFA by its feature D; maps may have their channels last, as in Swin.
     """
-    device = _device(model)
+    like = _parameter(model)
     shapes: dict[str, tuple[int, int]] = {}
 
     def watch(name: str) -> Callable:
@@ -44,7 +44,7 @@ def layer_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
         return hook
 
     with _watching(model, {module: watch(name) for name, module in model.named_modules() if name}), torch.no_grad():
-        model(torch.zeros(1, 3, 2 * COARSEST, 3 * COARSEST, device=device))
+        model(torch.zeros(1, 3, 2 * COARSEST, 3 * COARSEST, dtype=like.dtype, device=like.device))
     return shapes
 
 
@@ -93,11 +93,14 @@ def grad_cam(model: nn.Module, image, layer: str, output: str = "final") -> np.n
         found = _as_map(kept[0], padded.shape[2:]) if kept else None
         if found is None:
             raise ValueError(_no_layer(model, layer))
-        source = kept[0][0] if isinstance(kept[0], tuple) else kept[0]
+        source, *others = kept[0] if isinstance(kept[0], tuple) else kept
+        others = [part for part in others if isinstance(part, Tensor) and part.requires_grad]
         where = logit.detach() > 0
         target = logit[where].sum() if where.any() else logit.sum()
-        gradient = torch.autograd.grad(target, source, allow_unused=True)[0] if source.requires_grad else None
+        gradient, *elsewhere = torch.autograd.grad(target, [source, *others], allow_unused=True) if source.requires_grad else [None]
     if gradient is None:
+        if any(part is not None for part in elsewhere):
+            raise ValueError(f"output {output!r} does not depend on the first of the maps that layer {layer!r} puts out: take a layer inside it, or another output")
         raise ValueError(f"output {output!r} does not depend on layer {layer!r}: take an earlier layer or a later output")
     weights = _as_map(gradient, padded.shape[2:]).mean(dim=(2, 3), keepdim=True)
     cam = (weights * found.detach()).sum(dim=1, keepdim=True).relu().float()
@@ -149,15 +152,15 @@ def _watching(model: nn.Module, hooks: dict[nn.Module, Callable]) -> Iterator[No
 
 
 def _to_network(model: nn.Module, image) -> tuple[Tensor, tuple[int, int]]:
-    """The image as the network sees it, (1, 3, h, w) on its device, and the image's own height and width."""
+    """The image as the network sees it, (1, 3, h, w) on its device in the type of its weights, and the image's own height and width."""
     array = check_image(image, str(image) if not hasattr(image, "shape") else "image")
-    return network_input(array, getattr(model, "input_size", None)).to(_device(model)), array.shape[:2]
+    return network_input(array, getattr(model, "input_size", None)).to(_parameter(model)), array.shape[:2]
 
 
 def _to_image(x: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """(1, 1, h, w) -> (H, W) float32 at the image's own size."""
     if x.shape[2:] != shape:
-        x = F.interpolate(x, shape, mode="bilinear", antialias=True)
+        x = F.interpolate(x.float(), shape, mode="bilinear", antialias=True)
     return np.clip(_array(x)[0, 0], 0, None)
 
 
@@ -165,8 +168,8 @@ def _array(x: Tensor) -> np.ndarray:
     return x.detach().float().cpu().numpy()
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters(), torch.zeros(0)).device
+def _parameter(model: nn.Module) -> Tensor:
+    return next(model.parameters(), torch.zeros(0))
 
 
 def _logits(out: SegmentationOutput) -> dict[str, Tensor]:

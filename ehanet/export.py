@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ehanet.config import SIDES
 from ehanet.files import write_atomically
+from ehanet.models.output import as_output
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")  # which the package can do without otherwise
 TOLERANCE = 1e-4  # of a probability, between PyTorch and ONNX Runtime
@@ -29,7 +30,7 @@ class _Maps(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        out = self.model(images)
+        out = as_output(self.model, (images,), self.model(images))
         edge = () if out.edge is None else (out.edge[:, 1:],)
         return (out.logits.sigmoid(), *edge, *(side.sigmoid() for side in out.sides))
 
@@ -37,7 +38,8 @@ class _Maps(nn.Module):
 def output_names(model: nn.Module, size: int = 64) -> list[str]:
     """The names of the exported outputs for images of ``size`` pixels: probability, edge where there is one, then side1 (coarsest) and so on."""
     with torch.no_grad():
-        out = model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
+        images = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
+        out = as_output(model, (images,), model.eval()(images))
     return ["probability", *(["edge"] if out.edge is not None else []), *(f"side{number}" for number in range(1, len(out.sides) + 1))]
 
 

@@ -30,7 +30,7 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[Path], N
 
 
 def check_writable(folder: Path, file: Path | None = None) -> None:
-    """Refuse, before minutes of work, a folder that cannot be written after it; a missing one is made here already.
+    """Refuse, before minutes of work, a folder that cannot be written after it; a missing one is not made yet, since the work may come to nothing.
 
     Args:
         file: what is to be written into it, for the message.
@@ -39,10 +39,14 @@ def check_writable(folder: Path, file: Path | None = None) -> None:
         OSError: it cannot be made or written; one line with the way out.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        above = folder.absolute()
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        tempfile.TemporaryFile(dir=above).close()
     except OSError as error:
-        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror  # a file where the folder should be
+        reason = error.strerror
         raise OSError(f"{file or folder} cannot be written ({reason}); name a {'file in a ' if file else ''}folder that you can write to") from error
 
 

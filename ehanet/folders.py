@@ -33,7 +33,7 @@ def predict_files(model: nn.Module, given: Sequence[str | Path], out: str | Path
     read is named on standard error and passed over.
 
     Args:
-        given: files, folders (with all below them) and patterns such as "scans/*.png"; a leading ~ is the home folder, in ``out`` too.
+        given: files, folders (with all below them, but masks/ beside images/) and patterns such as "scans/*.png"; a leading ~ is the home folder, in ``out`` too.
         flips, precision: as in :func:`ehanet.predict`.
 
     Returns:

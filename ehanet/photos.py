@@ -12,7 +12,7 @@ import numpy as np
 
 from ehanet.data.images import IMAGE_SUFFIXES, decode_image, read_header
 from ehanet.data.importers import natural_key
-from ehanet.data.layout import suffix_counts
+from ehanet.data.layout import role_of, suffix_counts
 
 MASK_END, OVERLAY_END = "_mask.png", "_overlay.jpg"  # of the names of results
 # What looks like an image to its owner and is none to the reader: phones, hospitals, microscopes, cameras.
@@ -53,7 +53,8 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
     """Files, folders and patterns -> images in the order given, natural order within a folder, each once.
 
     Args:
-        given: a leading ~ is the home folder; in a folder or pattern, a mask and its overlay of an earlier call are no images.
+        given: a leading ~ is the home folder; in a folder or pattern, a mask and its overlay of an earlier call are no images, nor
+            are the masks of a data set, in masks/ beside images/.
         outside: where the results go; what a folder or pattern finds there is passed over, as the results of an earlier call.
 
     Returns:
@@ -73,7 +74,9 @@ def find_images(given: Iterable[str | Path], outside: Path | None = None) -> tup
         unread = []
         if Path(entry).is_dir():
             below = _below(Path(entry))
-            known = {path: path.relative_to(entry) for path in below if path.suffix.lower() in IMAGE_SUFFIXES}
+            pairs = {path.parent.parent for path in below if role_of(path) == "image"}
+            known = {path: path.relative_to(entry) for path in below
+                     if path.suffix.lower() in IMAGE_SUFFIXES and not (role_of(path) == "mask" and path.parent.parent in pairs)}
             unread = [path for path in below if path.suffix.lower() in _UNREAD or path.name.lower().endswith(".nii.gz")]
         elif not searched:
             known = {Path(entry): Path(Path(entry).name)}

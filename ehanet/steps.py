@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from ehanet.config import RunConfig
+from ehanet.overrides import read_yaml
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "steps"
 KERNEL = {  # for papermill and nbclient alike; no remarks about transport and debuggers
@@ -105,19 +106,24 @@ def _reason(error: Exception) -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit status."""
-    import yaml
-
     if len(arguments) < 2:
         print(__doc__.strip())
         return 2
     notebook = FOLDER / f"{arguments[0]}.ipynb"
     try:
+        if not FOLDER.is_dir():
+            raise ValueError(f"{FOLDER} is not there: the step notebooks come with a clone of the repository, not with the installed package")
         if not notebook.is_file():
             raise ValueError(f"no step {arguments[0]!r}; there are: {', '.join(sorted(path.stem for path in FOLDER.glob('*.ipynb')))}")
-        words = [word.partition("=") for word in arguments[2:]]
-        parameters = {name: yaml.safe_load(value) for name, _, value in words}
+        parameters = {}
+        for name, sign, value in (word.partition("=") for word in arguments[2:]):
+            if not sign:
+                raise ValueError(f"{name!r} is not of the form name=value")
+            if name in parameters:
+                raise ValueError(f"{name} is given twice")
+            parameters[name] = read_yaml(value, name)
         seconds = run_step(notebook, parameters, arguments[1])
-    except (ValueError, OSError, StepError, yaml.YAMLError) as error:
+    except (ValueError, OSError, StepError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(f"{arguments[1]}: {seconds:.0f} s")

@@ -112,3 +112,10 @@ def test_wrong_arguments_are_named(images, arguments, words):
 def test_wrong_images_are_refused(image):
     with pytest.raises(ValueError, match="expected an image uint8"):
         corrupt(image, "noise", 1)
+
+
+@pytest.mark.parametrize(("severity", "seed", "told"), [(2.0, 0, "severity must be a whole number from 1 to 5, got 2.0"), (True, 0, "severity must be"), (6, 0, "severity must be"),
+                                                        (2, -1, "seed must be a whole number of at least 0, got -1"), (2, 0.5, "seed must be")])
+def test_severity_and_seed_are_whole_numbers(severity, seed, told):
+    with pytest.raises(ValueError, match=told):
+        corrupt(np.zeros((32, 32, 3), np.uint8), "noise", severity, seed)

@@ -292,3 +292,9 @@ def test_names_are_listed_and_the_import_is_light():
     assert list_datasets()[:4] == ["kvasir-seg", "dsb2018", "isic2018", "lgg"] and list_datasets()[8:] == ["universal", "universal-phantoms", "cvc-clinicdb"]
     code = "import sys, ehanet.data; print([m for m in ('torch', 'timm', 'torchvision', 'ehanet.data.phantoms') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_home_of_nobody_is_one_line(monkeypatch):
+    monkeypatch.setenv("EHANET_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(ValueError, match="^EHANET_CACHE: there is no user of the name in '~nobody-of-this-name/cache'; name another folder$"):
+        load_dataset("phantom-polyp", size=32)

@@ -272,3 +272,10 @@ def test_a_folder_that_does_not_exist_is_named_once(capsys):
     assert main(["--source", "/nowhere/archives"]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err == "--source: /nowhere/archives does not exist; name the folder that holds the archives\n"
+
+
+@pytest.mark.parametrize(("arguments", "told"), [(["--download"], "--download: name what to fetch: kvasir-seg, "), ([""], "the name of a data set is empty; name a folder")])
+def test_a_command_without_a_data_set_is_refused(arguments, told, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert told in capsys.readouterr().err

@@ -282,6 +282,16 @@ AMBIGUOUS = {
 }
 
 
+@pytest.mark.parametrize(("values", "read"), [((128, 255), False), ((200, 255), False), ((250, 255), True), ((255, 255), True), ((0, 200), True)])
+def test_two_greys_of_which_none_is_dark_are_refused(values, read):
+    mask = np.where(MASK, np.uint8(values[1]), np.uint8(values[0]))
+    if read:
+        np.testing.assert_array_equal(decode_own_mask(encoded(mask, "PNG"), "m.png"), mask > 127)
+    else:
+        with pytest.raises(ValueError, match=rf"^m.png: the mask holds the values {values[0]}, {values[1]}...; make it binary \(0 and 255\) first$"):
+            decode_own_mask(encoded(mask, "PNG"), "m.png")
+
+
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_a_mask_that_may_mean_two_things_is_refused(case):
     draw, message = AMBIGUOUS[case]

@@ -214,11 +214,20 @@ def test_networks_with_a_part_switched_off(switches, efa, ahfa, edge):
     ("", "final", "layer '' is none"),
     ("decoder.3", "s5", "unknown output 's5'; this network has: s1, s2, s3, s4, final, edge"),
     ("decoder.3", "s2", "output 's2' does not depend on layer 'decoder.3'"),
+    ("iem", "final", "output 'final' does not depend on the first of the maps that layer 'iem' puts out: take a layer inside it"),
 ])
 def test_errors_name_the_known_ones(model, layer, output, message):
     with pytest.raises(ValueError, match=message) as raised:
         grad_cam(model, IMAGE, layer, output)
     assert "\n" not in str(raised.value)
+
+
+def test_a_network_in_half_precision_is_looked_into():
+    model = EHANet(encoder="resnet18")
+    ours = output_maps(model, IMAGE)["final"]
+    half = output_maps(model.bfloat16(), IMAGE)["final"]
+    assert half.dtype == np.float32 and np.abs(half - ours).max() < 0.05
+    assert grad_cam(model, IMAGE, "decoder.3", "final").max() == 1.0 and layer_names(model)
 
 
 def test_an_image_that_is_none_is_refused(model):

@@ -6,7 +6,7 @@ from torch import nn
 
 from ehanet import EHANet, __version__
 from ehanet.__main__ import main
-from ehanet.export import compare_onnx, export_onnx
+from ehanet.export import compare_onnx, export_onnx, output_names
 from ehanet.models.output import SegmentationOutput
 
 
@@ -33,6 +33,11 @@ def test_the_file_agrees_for_every_batch_and_names_its_outputs(tmp_path):
     assert session.run(None, {"images": torch.rand(5, 3, 32, 32).numpy()})[0].shape == (5, 1, 32, 32)
     with pytest.raises(ValueError, match="ONNX Runtime differs from PyTorch by .* nothing was written"):
         compare_onnx(Small(), tmp_path / "m.onnx", 32)  # other random weights
+
+
+def test_a_network_that_returns_logits_alone_is_exported(tmp_path):
+    bare = nn.Conv2d(3, 1, 3, padding=1)
+    assert export_onnx(bare, tmp_path / "m.onnx", 32).startswith(f"{tmp_path / 'm.onnx'}: ") and output_names(bare) == ["probability"]
 
 
 def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch):

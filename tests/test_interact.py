@@ -181,3 +181,20 @@ def test_shapes_are_those_of_the_paper():
     table = features.module_shapes(EHANet(), size=256).set_index(["module", "in"])
     assert table.loc[("AHFA", "32 x 128 x 128, 64 x 64 x 64"), "out"] == "32 x 128 x 128, 1 x 128 x 128"
     assert table.loc[("IEM", "32 x 128 x 128, 64 x 64 x 64"), "out"] == "2 x 256 x 256, 32 x 256 x 256"
+
+
+def test_a_module_that_is_not_there_is_named(shown):
+    plain = EHANet(encoder="resnet18", iem=False).eval()
+    with pytest.raises(ValueError, match="^this network has no IEM$"):
+        features.iem_picture(plain, shown[0])
+    for stage in (0, 6):
+        with pytest.raises(ValueError, match=f"^this network has no EFA number {stage}; it has 1, 2, 3, 4, 5$"):
+            features.efa_picture(plain, shown[0], stage)
+    with pytest.raises(ValueError, match="^this network has no AHFA number 5; it has 1, 2, 3, 4$"):
+        features.ahfa_picture(plain, shown[0], 5)
+    assert panels.switch_modules(shown, plain).draw(image=0, EFA=True, IEM=True, AHFA=True).png(), "without an edge map"
+
+
+def test_colours_that_a_picture_does_not_use_are_not_explained(shown):
+    masked, alone = shown[0], shown[0]._replace(mask=None)
+    assert [len(predictions.legend_of([example])) for example in (masked, alone)] == [3, 1]

@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,9 +28,23 @@ def test_own_photographs(tmp_path):
     assert [(example.name, example.image.shape, example.mask) for example in found] == [("a", (30, 40, 3), None), ("b", (320, 640, 3), None)]
     with pytest.raises(FileNotFoundError, match="phantom-polip: no such file or folder, and no data set of that name; known are .*phantom-polyp"):
         examples.load_examples("phantom-polip")
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "a.jpg")
+    assert [example.name for example in examples.load_examples(tmp_path)] == ["a.jpg", "a.png", "b"], "two files of one stem can both be chosen"
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(ValueError, match="a.png: not a readable image"):
         examples.load_examples(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [("images", "masks"), ("Images", "Masks"), ("test/images", "test/masks")])
+def test_examples_are_taken_from_every_layout_that_an_import_takes(tmp_path, fresh_cache, folders):
+    for folder, value in zip(folders, (90, 255)):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        for name in ("a", "b", "c"):
+            Image.fromarray(np.full((40, 40), value, np.uint8)).save(tmp_path / "own" / folder / f"{name}.png")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "own")
+    for source in (tmp_path / "own", packed):
+        found = examples.load_examples(source, size=32)
+        assert found and all(example.image.shape == (32, 32, 3) and example.mask.all() for example in found)
 
 
 def test_sample_files_are_of_the_kinds_that_they_are_said_to_be(tmp_path):

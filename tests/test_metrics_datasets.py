@@ -181,3 +181,9 @@ def test_sets_of_nothing_and_bad_images(score):
         score(np.zeros((0, 4, 4)), np.zeros((0, 4, 4), bool))
     with pytest.raises(ValueError, match="image 1"):
         score(np.stack([np.zeros((4, 4)), np.full((4, 4), 1.5)]), np.zeros((2, 4, 4), bool))
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, np.inf, np.nan])
+def test_a_tolerance_that_is_no_distance_is_refused(tolerance):
+    with pytest.raises(ValueError, match="tolerance must be a finite number of pixels of at least 0"):
+        edge_f1(*draw_masks(2, 0, (8, 8)), tolerance)

@@ -174,8 +174,9 @@ def test_bad_names_and_spacing():
         score_masks(GOOD, LABEL, ids=list("abcd"))
     with pytest.raises(ValueError, match="image 1: probabilities hold NaN"):
         score_masks(changed(GOOD, np.nan), LABEL)
-    with pytest.raises(ValueError, match="spacing"):
-        score_masks(GOOD, LABEL, spacing=(0.0, 1.0))
+    for spacing in ((0.0, 1.0), 1.0, (1.0, np.inf), (1.0, 1.0, 1.0)):
+        with pytest.raises(ValueError, match="spacing must be two positive numbers of millimetres"):
+            score_masks(GOOD, LABEL, spacing=spacing)
     with pytest.raises(ValueError, match="same shape"):
         dice_per_image(GOOD, LABEL[:2])
 

@@ -1,5 +1,8 @@
 """Photographs as people have them, predicted file by file from the command line."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -245,6 +248,26 @@ def test_results_of_an_earlier_call_are_no_images(folder, tmp_path):
         (folder / name).rename(tmp_path / "results" / name)
     assert find_images([tmp_path / "results"]) == ([], [f"{tmp_path / 'results'}: holds only results of an earlier call (*_mask.png with *_overlay.jpg)"])
     assert len(find_images([tmp_path / "results" / "two_mask.png"])[0]) == 1, "one that is named is meant"
+
+
+@pytest.mark.parametrize("inner", ["", "train", "deep/er"])
+def test_the_masks_of_a_data_set_are_no_images(tmp_path, inner):
+    place = tmp_path / "own" / inner
+    for folder in ("images", "masks"):
+        (place / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(place / folder / "a.png")
+    assert [str(name) for _, name in find_images([tmp_path / "own"])[0]] == [str(Path(inner, "images", "a.png"))]
+    assert len(find_images([place / "masks"])[0]) == 1, "a folder that is named is meant"
+    shutil.rmtree(place / "images")
+    assert len(find_images([tmp_path / "own"])[0]) == 1, "alone they are images of that name"
+
+
+def test_a_refused_call_leaves_no_folder(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.hub.load_checkpoint_model", lambda path: Bright(32))
+    monkeypatch.setattr("ehanet.hub.find_checkpoint", lambda path: path)
+    assert main(["score", str(tmp_path / "nowhere"), "--checkpoint", "c", "--out", str(tmp_path / "new" / "scores.csv")]) == 1
+    assert main(["predict", str(folder / "notes.txt"), "--checkpoint", "c", "--out", str(tmp_path / "new")]) == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_leading_tilde_is_the_home_folder_and_a_file_is_no_place_for_results(folder, tmp_path, monkeypatch):

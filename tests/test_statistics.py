@@ -233,3 +233,10 @@ def test_bad_tables_are_named(frames, change, message):
     with pytest.raises(ValueError, match=message) as error:
         compare(change(frames))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 2, float("nan")])
+def test_a_level_that_is_no_level_is_refused(alpha):
+    frame = pd.DataFrame({"image": ["a", "b"], "group": ["a", "b"], "dice": [0.5, 0.6]})
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
+        compare({"ehanet": frame}, alpha=alpha)

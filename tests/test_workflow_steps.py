@@ -101,8 +101,17 @@ def test_a_step_that_works_and_one_that_fails(tmp_path, capfd):
 def test_the_command_line_says_what_is_wrong(capsys):
     assert main(["06_nothing", "out.ipynb"]) == 1
     assert "there are: 01_data, 02_train" in capsys.readouterr().err
-    assert main(["01_data", "out.ipynb", "size=big"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    for words, said in ((["size=big"], "size: expected int, got 'big'"), (["size"], "'size' is not of the form name=value"), (["size=8", "size=9"], "size is given twice"),
+                        (["size=[1"], "size: no valid YAML"), (["config={a: 1, a: 2}"], "'a' is given twice")):
+        assert main(["01_data", "out.ipynb", *words]) == 1
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and said in told
+
+
+def test_an_installed_package_says_where_the_notebooks_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ehanet.steps.FOLDER", tmp_path / "notebooks")
+    assert main(["01_data", "out.ipynb"]) == 1
+    assert "the step notebooks come with a clone of the repository" in capsys.readouterr().err
 
 
 @pytest.mark.slow

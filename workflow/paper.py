@@ -53,7 +53,11 @@ class Cluster:
             raise ValueError("EXECUTOR=slurm: " + ("no sbatch here; run it on a login node of the cluster" if PLUGINS.is_dir() else f"{PLUGINS} is missing; run it by make"))
         given = {"slurm_account": options.account, "slurm_partition": options.partition}
         defaults = [f"{key}={value!r}" for key, value in given.items() if value]  # quoted: Snakemake takes all for Python's
-        return cls([*(["--default-resources", "mem_mb=16000", "runtime=240", *defaults] if defaults else []), *shlex.split(options.slurm)])
+        try:
+            further = shlex.split(options.slurm)
+        except ValueError as error:
+            raise ValueError(f"SLURM: {options.slurm!r} cannot be read ({error})") from None
+        return cls([*(["--default-resources", "mem_mb=16000", "runtime=240", *defaults] if defaults else []), *further])
 
 
 def main(arguments: list[str] | None = None) -> int:

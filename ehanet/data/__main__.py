@@ -25,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch archives that are not there")
     parser.add_argument("--size", type=int, default=256, help="side of the squashed images in pixels")
     options = parser.parse_args(arguments)
+    if "" in options.datasets:
+        parser.error("the name of a data set is empty; name a folder with images/ and masks/, or . for the current one")
+    if options.download and not options.datasets:
+        parser.error(f"--download: name what to fetch: {', '.join(CATALOGUE)}")
     if not options.datasets and options.source is None:
         _print_catalogue()
         return 0

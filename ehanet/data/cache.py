@@ -33,8 +33,16 @@ _verified: set[tuple] = set()  # identity of the files whose content this proces
 
 
 def cache_root() -> Path:
-    """EHANET_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("EHANET_CACHE") or user_cache_dir("ehanet")).expanduser()
+    """EHANET_CACHE, else the user's cache folder.
+
+    Raises:
+        ValueError: EHANET_CACHE begins with ~ and a name that no user has.
+    """
+    given = os.environ.get("EHANET_CACHE") or user_cache_dir("ehanet")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise ValueError(f"EHANET_CACHE: there is no user of the name in {given!r}; name another folder") from None
 
 
 def entry_folder(name: str, size: int, ingredients: list[str]) -> Path:

@@ -49,15 +49,17 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
         uint8 (H, W, 3), a new array.
 
     Raises:
-        ValueError: another dtype, shape or size, an unknown name, a severity that is not 1 to 5.
+        ValueError: another dtype, shape or size, an unknown name, a severity that is not 1 to 5, a negative seed.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < MINIMUM_SIDE:
         raise ValueError(f"corrupt: expected an image uint8 (H, W, 3) of at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels, got {image.dtype} {image.shape}")
     if name not in _CORRUPTIONS:
         raise ValueError(f"unknown corruption {name!r}; known: {', '.join(CORRUPTIONS)}")
-    if isinstance(severity, bool) or severity not in SEVERITIES:
+    if not _is_whole(severity) or severity not in SEVERITIES:
         raise ValueError(f"severity must be a whole number from 1 to 5, got {severity!r}")
+    if not _is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     function, strengths = _CORRUPTIONS[name]
     changed = function(image / 255, strengths[severity - 1], rng)
@@ -207,6 +209,10 @@ _NEVER = {
     ("dsb2018", "phantom-nuclei"): ("specular highlights", "hair"),
     ("lgg", "phantom-glioma"): ("defocus", "jpeg", "colour cast", "specular highlights", "hair"),
 }
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def occurring(dataset: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from ehanet.data.archives import Source, printable
 from ehanet.data.images import IMAGE_SUFFIXES
@@ -17,6 +17,14 @@ MASK_ENDINGS = ("_mask", "-mask", "_segmentation", "_seg", "_label", "_gt")  # o
 def role_of(path: PurePosixPath) -> str | None:
     """"image" or "mask" for an image file directly in images/ or masks/, else None."""
     return _ROLES.get(path.parts[-2].lower()) if len(path.parts) > 1 and path.suffix.lower() in IMAGE_SUFFIXES else None
+
+
+def has_pairs(folder: Path) -> bool:
+    """Whether a folder is laid out as a data set of one's own: masks/, or a split's as in train/masks/, whatever the case."""
+    def masks(place: Path) -> bool:
+        return any(child.name.lower() == "masks" and child.is_dir() for child in place.iterdir())
+
+    return masks(folder) or any(child.name.lower() in SPELLINGS and child.is_dir() and masks(child) for child in folder.iterdir())
 
 
 def split_of(path: PurePosixPath) -> str:

@@ -51,7 +51,7 @@ def decode_own_mask(data: bytes, name: str) -> np.ndarray:
 
     Raises:
         ValueError: unreadable; what may be a map of several classes or objects: several values of which none reaches half of the range or
-            one between the others fills an area, more than two colours, or two neither of which is black or has index 0; an alpha channel that shows another object, several images in
+            none lies below it, or one between the others fills an area, more than two colours, or two neither of which is black or has index 0; an alpha channel that shows another object, several images in
             one file, or an EXIF orientation other than upright.
     """
     _check_own(data, name)
@@ -93,7 +93,7 @@ def _foreground(values: np.ndarray, name: str) -> np.ndarray:
         half = 0.5 if levels[-1] <= 1 else 127.5
     else:
         half = 127.5 if levels[-1] <= 255 else 32767.5
-    if levels[0] < 0 or levels[-1] <= half:
+    if levels[0] < 0 or levels[-1] <= half or levels[0] > half and levels[-1] - levels[0] > 2 * half * MARGIN:
         raise ValueError(f"{name}: the mask holds the values {', '.join(f'{v:g}' for v in levels[:6])}...; {_BINARY}")
     from scipy.ndimage import maximum_filter, minimum_filter  # most of a second, which few masks need and make paper's start does not
 

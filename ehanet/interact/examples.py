@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ehanet.data import Dataset, list_datasets, load_dataset
+from ehanet.data.archives import SUFFIXES as ARCHIVES
 from ehanet.data.images import IMAGE_SUFFIXES
+from ehanet.data.layout import has_pairs
 from ehanet.photos import read_photo
 
 SHOWN_SIDE = 640  # pixels: no screen shows more of a picture in a notebook
@@ -34,21 +37,22 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
     """At most ``count`` images to look at.
 
     Args:
-        source: the name of a data set or a folder with images/ and masks/ (test images, squashed to ``size`` pixels); an image file or a folder
-            of them (no masks; reduced to 640 pixels on the longer side).
+        source: the name of a data set, or a folder or archive with images/ and masks/ as ``ehanet.data.load_dataset`` takes it (test images, squashed to
+            ``size`` pixels); an image file or a folder of them (no masks; reduced to 640 pixels on the longer side).
 
     Raises:
         FileNotFoundError, ValueError: nothing there, or not readable; one line that names it.
     """
     path = Path(os.path.expanduser(source))
-    if str(source) in list_datasets() or (path / "masks").is_dir():
+    if str(source) in list_datasets() or (has_pairs(path) if path.is_dir() else path.name.lower().endswith(ARCHIVES)):
         return examples_of(load_dataset(source, size=size), count)
     if not path.exists():
         raise FileNotFoundError(f"{source}: no such file or folder, and no data set of that name; known are {', '.join(list_datasets())}")
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    return [Example(file.stem, reduced(read_photo(file)), None) for file in files[:count]]
+    stems = Counter(file.stem for file in files)  # a name is what one is chosen by
+    return [Example(file.stem if stems[file.stem] == 1 else file.name, reduced(read_photo(file)), None) for file in files[:count]]
 
 
 def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Example]:

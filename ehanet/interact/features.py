@@ -12,11 +12,25 @@ from ehanet.interact.canvas import Cell, Picture, colour_bar, show
 from ehanet.interact.examples import Example
 from ehanet.reporting.style import BLUE, RC, VERMILLION, WIDTH, stamp
 
+TITLES = {"efa": "EFA", "decoder": "AHFA", "iem": "IEM", "head": "head"}  # a module's name in the network -> in the paper
+
 
 def module_flow(model: nn.Module, image: np.ndarray, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Tensors that go into a module and come out of it, for one image (H, W, 3): each (C, h, w) float32."""
+    """Tensors that go into a module and come out of it, for one image (H, W, 3): each (C, h, w) float32.
+
+    Args:
+        name: "efa.0" (stride 2) to "efa.4", "decoder.0" (stride 16) to "decoder.3", "iem" or "head".
+
+    Raises:
+        ValueError: the network was built without that module; the message names those there are.
+    """
     seen: list = []
-    handle = dict(model.named_modules())[name].register_forward_hook(lambda module, inputs, output: seen.append((inputs, output)))
+    modules = dict(model.named_modules())
+    if name not in modules:
+        part, _, number = name.partition(".")
+        known = ", ".join(str(int(key.partition(".")[2]) + 1) for key in modules if key.startswith(f"{part}.") and key.count(".") == 1) if number else ""
+        raise ValueError(f"this network has no {TITLES.get(part, part)}" + (f" number {int(number) + 1}; it has {known}" if known else ""))
+    handle = modules[name].register_forward_hook(lambda module, inputs, output: seen.append((inputs, output)))
     try:
         output_maps(model, image)
     finally:

@@ -18,7 +18,7 @@ from ehanet.config import RunConfig
 from ehanet.inference import predict
 from ehanet.interact.canvas import Cell, Picture, show
 from ehanet.interact.examples import Example
-from ehanet.interact.predictions import AGREEMENT, blended
+from ehanet.interact.predictions import blended, legend_of
 from ehanet.reporting.style import BLUE, RC, VERMILLION, WIDTH, stamp
 from ehanet.training import fit
 
@@ -83,7 +83,7 @@ def progress_picture(history: pd.DataFrame, model: nn.Module, examples: Sequence
         for place, (example, probability) in enumerate(zip(examples, probabilities)):
             axes = picture.add_axes(((0.08 + place * (side + 0.08)) / WIDTH, 0.27 / height, side / WIDTH, side / height))
             show(axes, Cell("", blended(example.image, np.asarray(probability) > 0.5, example.mask)))
-        picture.legend(handles=AGREEMENT, loc="lower left", bbox_to_anchor=(0.005, 0), ncols=3, handlelength=1.1, handleheight=1.1)
+        picture.legend(handles=legend_of(examples), loc="lower left", bbox_to_anchor=(0.005, 0), ncols=3, handlelength=1.1, handleheight=1.1)
         if examples[0].mark:
             stamp(picture, examples[0].mark)
     return picture

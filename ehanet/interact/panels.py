@@ -19,7 +19,7 @@ from ehanet.interact.examples import Example
 from ehanet.interact.losses import losses_picture
 from ehanet.interact.masks import TITLES, move_mask, score_table
 from ehanet.interact.panel import Panel, choice, slider
-from ehanet.interact.predictions import AGREEMENT, OUTPUTS, agreement, blended, corruption_picture, prediction_picture
+from ehanet.interact.predictions import AGREEMENT, OUTPUTS, agreement, blended, corruption_picture, legend_of, prediction_picture
 from ehanet.interact.switches import MODULES, switched_off
 from ehanet.runs import load_run
 
@@ -63,8 +63,8 @@ def switch_modules(examples: Sequence[Example], model: nn.Module) -> Panel:
             maps = output_maps(model, example.image)
         cells = [Cell("image", example.image, example.name), Cell("final", maps["final"]),
                  Cell("without " + ", ".join(off) if off else "all modules on", blended(example.image, maps["final"] > 0.5, example.mask), agreement(maps["final"] > 0.5, example.mask))]
-        cells += [] if "IEM" in off else [Cell("edge", maps["edge"])]
-        return gallery(cells, columns=4, bar="probability", mark=example.mark, legend=AGREEMENT)
+        cells += [Cell("edge", maps["edge"])] if "edge" in maps and "IEM" not in off else []
+        return gallery(cells, columns=4, bar="probability", mark=example.mark, legend=legend_of([example]))
 
     return Panel(draw, {"image": _image_choice(examples), **{name: widgets.Checkbox(value=True, description=name, indent=False) for name in MODULES}})
 

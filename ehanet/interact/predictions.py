@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
@@ -56,7 +58,12 @@ def prediction_picture(example: Example, values: np.ndarray, threshold: float = 
     prediction = values > threshold
     cells = [Cell("image", example.image, example.name), Cell(title, values),
              Cell(f"above {threshold:.2f}", blended(example.image, prediction, example.mask, blend), agreement(prediction, example.mask))]
-    return gallery(cells, bar="probability", mark=example.mark, legend=AGREEMENT if example.mask is not None else AGREEMENT[:1])
+    return gallery(cells, bar="probability", mark=example.mark, legend=legend_of([example]))
+
+
+def legend_of(examples: Sequence[Example]) -> list[Patch]:
+    """The colours that :func:`blended` uses on these examples: without a truth there is only what was found."""
+    return AGREEMENT if any(example.mask is not None for example in examples) else AGREEMENT[:1]
 
 
 def agreement(prediction: np.ndarray, truth: np.ndarray | None) -> str:
@@ -76,4 +83,4 @@ def corruption_picture(example: Example, corrupted: np.ndarray, before: np.ndarr
     """
     cells = [Cell("image", example.image, example.name), Cell("prediction", blended(example.image, before > 0.5, example.mask), agreement(before > 0.5, example.mask)),
              Cell(title, corrupted), Cell("prediction", blended(corrupted, after > 0.5, example.mask), agreement(after > 0.5, example.mask))]
-    return gallery(cells, mark=example.mark, legend=AGREEMENT if example.mask is not None else AGREEMENT[:1])
+    return gallery(cells, mark=example.mark, legend=legend_of([example]))

@@ -34,7 +34,7 @@ def edge_f1(probabilities: Any, labels: Any, tolerance: float = 2.0) -> pd.Serie
         1, with only one of them 0.
 
     Raises:
-        ValueError: bad input, naming the image; no images; a negative tolerance.
+        ValueError: bad input, naming the image; no images; a tolerance that is negative or not finite.
     """
     curves = edge_f1_curves(probabilities, labels, tolerance)
     if not len(curves):
@@ -46,8 +46,8 @@ def edge_f1(probabilities: Any, labels: Any, tolerance: float = 2.0) -> pd.Serie
 
 def edge_f1_curves(probabilities: Any, labels: Any, tolerance: float = 2.0) -> np.ndarray:
     """F1 of each image at each of ``THRESHOLDS``: (N, 99). Arguments as in ``edge_f1``."""
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be a number of pixels of at least 0, not {tolerance!r}")
+    if not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance must be a finite number of pixels of at least 0, not {tolerance!r}")
     probabilities, labels, ids, _ = check_maps(probabilities, labels)
     curves = np.empty((len(ids), len(THRESHOLDS)))
     for curve, image, label in zip(curves, probabilities, labels, strict=True):

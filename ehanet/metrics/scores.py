@@ -51,7 +51,7 @@ def score_masks(
         ValueError: bad input, in one line that names the image.
     """
     probabilities, labels, ids, groups = check_maps(probabilities, labels, ids, groups)
-    if spacing is not None and not (len(spacing) == 2 and all(side > 0 for side in spacing)):
+    if spacing is not None and not (np.shape(spacing) == (2,) and all(0 < side < np.inf for side in spacing)):
         raise ValueError(f"spacing must be two positive numbers of millimetres (height, width), not {spacing!r}")
     predictions = binarise(probabilities)
     columns = {"image": ids, "group": groups, "pixels": np.full(len(ids), labels[0].size if ids else 0)}

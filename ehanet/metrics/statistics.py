@@ -54,13 +54,15 @@ def compare(
         itself. A positive difference is better, except for distances and mae.
 
     Raises:
-        ValueError: no tables, an unknown reference or score, tables of other images or groups, an image twice, all in one line.
+        ValueError: no tables, an unknown reference or score, tables of other images or groups, an image twice, resamples or alpha out of range, all in one line.
     """
     scores = collect(frames, score)
     if reference not in scores.methods:
         raise ValueError(f"reference {reference!r} is not among the methods: {', '.join(scores.methods)}")
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, not {resamples!r}")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, not {alpha!r}")
     lower = score in LOWER_IS_BETTER
     values, clusters, place = scores.values, scores.clusters, scores.methods.index(reference)
     defined = (~np.isnan(values)).sum(axis=1)
