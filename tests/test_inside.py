@@ -89,6 +89,18 @@ def test_without_a_checkpoint_the_table_says_so(seen, tmp_path):
     assert "not available: no checkpoint of it is on this machine" in table.rows[0]["mark"] and not list((tmp_path / "figures").iterdir())
 
 
+def test_without_a_checkpoint_an_earlier_look_at_the_report_s_own_runs_stays(seen, tmp_path):
+    root, data, found = seen
+    inside_report(found, data, tmp_path)
+    for label in ("ehanet", "unet-32"):
+        shutil.copytree(root / label / "seed0", tmp_path / "runs" / data.name / label / "seed0", ignore=shutil.ignore_patterns("best.pt"))
+    files = {path: path.read_bytes() for folder in ("tables", "figures") for path in (tmp_path / folder).iterdir()}
+    table = inside_report(None, data, tmp_path)
+    assert table.rows[0]["part"].startswith("side output") and {path: path.read_bytes() for path in files} == files
+    other = replace(data, manifest={**data.manifest, "content": "d" * 64})
+    assert "not available" in inside_report(None, other, tmp_path).rows[0]["mark"], "of other images it says nothing"
+
+
 def test_figures_of_gates_go_where_a_network_has_none(seen, tmp_path):
     _, data, found = seen
     inside_report(found, data, tmp_path)

@@ -210,13 +210,11 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
     notebook, modules = code_hashes(kind, **code)
     parts = {"parameters": _deciding(parameters), "notebook": notebook, "modules": modules, "files": files,
              "upstream": {step.id: digest(step.parts)[:16] for step in upstream}}
-    outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in kinds.OUTPUTS[kind]]
+    outputs = [f"reports/{profile}/{pattern.format(**names)}" for pattern in [*kinds.OUTPUTS[kind], *kinds.KEPT_OUTPUTS.get(kind, [])]]
     if kind == "evaluate":
         for row in parameters["rows"]:
             outputs += [f"reports/{profile}/{folder}/{names['dataset']}/{row['label']}__seed{row['seed']}.{suffix}"
                         for folder, suffix in (("scores", "csv"), ("predictions", "npz"))]
-    if kind == "robustness":
-        outputs.append(f"reports/{profile}/robustness/{names['dataset']}.csv")
     return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{kinds.STAMPS[kind].format(**names)}",
                 [step.id for step in upstream], code, parts)
 

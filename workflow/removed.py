@@ -14,7 +14,7 @@ from workflow.kinds import OUTPUTS, STUDIES
 from workflow.plan import Step
 
 # Tables and figures of a study beside those that the plan knows, which are made only where there is enough for them.
-FURTHER = {"edges": ["tables/iem_{dataset}", "figures/iem_{dataset}"], "inside": ["figures/grad_cam_{dataset}", "figures/outputs_{dataset}", "figures/gates_{dataset}"],
+FURTHER = {"edges": ["tables/iem_{dataset}", "figures/iem_{dataset}"], "inside": ["tables/inside_{dataset}", "figures/grad_cam_{dataset}", "figures/outputs_{dataset}", "figures/gates_{dataset}"],
            "robustness": ["tables/cross_{dataset}", "figures/cross_{dataset}"]}
 
 

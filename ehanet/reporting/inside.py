@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 import matplotlib
@@ -9,13 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ehanet.data import Dataset
+from ehanet.data.splits import content_and_split
 from ehanet.metrics.regions import binarise
 from ehanet.metrics.resampling import bootstrap_means
+from ehanet.records import read_beside, read_record
 from ehanet.reporting.artefacts import discard, make_record
 from ehanet.reporting.overlays import PREDICTION, TRUTH, contour_legend, display_note, draw_contour, name_row, picture_grid, shortened, show
 from ehanet.reporting.results import ABSENT, mark_of_manifest
 from ehanet.reporting.style import INK, LINES, MUTED, WIDTH, figure_style, look, plt, save_figure, stamp
-from ehanet.reporting.tables import Column, Score, Table, write_table
+from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.inside", "ehanet.reporting.inside"]
@@ -28,11 +31,17 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
     """Write figures/grad_cam_<data set>, outputs_<data set> and gates_<data set> and tables/inside_<data set>; returns the table.
 
     Args:
-        seen: what ``ehanet.inside.look_inside`` found; for None the table says that there was nothing to look into, and figures of an earlier look go.
+        seen: what ``ehanet.inside.look_inside`` found. For None, without a checkpoint, table and figures of an earlier look at runs that the report still
+            has stay as they are; else the table says that there was nothing to look into.
+
+    Raises:
+        ValueError: the earlier table was altered.
     """
     reports, mark, title = Path(reports), mark_of_manifest(data.manifest), dataset_title(data.name)
     paths = {kind: reports / "figures" / f"{kind}_{data.name}" for kind in ("grad_cam", "outputs", "gates")}
     if seen is None:
+        if (earlier := _earlier(data, reports)) is not None:
+            return earlier
         table = Table(f"inside_{data.name}", f"{title}: inside EHANet", mark, [Column("part", "Part"), Column("mark", "Mark")],
                       [{"part": "EHANet", "mark": f"{ABSENT}: no checkpoint of it is on this machine"}])
         write_table(table, reports / "tables", MODULES, inputs=[], data=data.manifest)
@@ -56,6 +65,17 @@ def inside_report(seen, data: Dataset, reports: str | Path) -> Table:
             else:
                 discard(path)  # of a network that had gates
     return table
+
+
+def _earlier(data: Dataset, reports: Path) -> Table | None:
+    """The table that is there already, if it is of these images and of runs whose records the report holds; None otherwise."""
+    path = reports / "tables" / f"inside_{data.name}.csv"
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        return None
+    record = read_beside(path)
+    runs = {read_record(run)["id"] for run in reports.glob(f"runs/{escape(data.name)}/*/seed*/record.json")}
+    same = content_and_split(record["data"]) == content_and_split(data.manifest) and record["inputs"] and runs.issuperset(record["inputs"])
+    return read_table(path) if same else None
 
 
 def _table(seen, data: Dataset, mark: str) -> Table:
