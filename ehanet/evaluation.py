@@ -81,7 +81,7 @@ def _replaced(target: Path) -> Iterator[Path]:
 
 def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, row: dict) -> tuple[pd.DataFrame, ...]:
     """Write the maps of a run, their scores and the record; returns the scores, what the choice of score does, and the scores of whole
-    volumes (None where every image is a group of its own, or the groups are videos). All are of the stored maps, so that they can be computed again from them."""
+    volumes (None where every image is a group of its own, the groups are videos, or the data set is a union). All are of the stored maps, so that they can be computed again from them."""
     name, place = f"{row['label']}__seed{row['seed']}", f"{row['label']}/seed{row['seed']}"
     kept = row.get("kept")
     home = (reports / "runs" / data.name if kept else runs) / place
@@ -98,7 +98,8 @@ def _score(data: Dataset, runs: Path, reports: Path, folder: Path, maps: Path, r
     labels, groups = data.masks[indices], [data.groups[index] for index in indices]
     scores = score_masks(probabilities, labels, ids=ids, groups=groups)
     choice = score_choice(probabilities, labels, ids)
-    volumes = score_volumes(probabilities, labels, groups, ids) if len(set(groups)) < len(ids) and data.manifest.get("grouped_by") != "videos" else None
+    stacked = len(set(groups)) < len(ids) and data.manifest.get("grouped_by") != "videos" and "part_hashes" not in data.manifest  # of a union, only some are
+    volumes = score_volumes(probabilities, labels, groups, ids) if stacked else None
     scores.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     load_plugin(run["config"].get("plugin"))
     write_record(folder / f"{name}.json", kind="scores", modules=["ehanet.evaluation"], config=run["config"], seed=row["seed"], note=method(row["method"]).note,

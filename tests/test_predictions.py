@@ -157,10 +157,10 @@ def test_keep_trains_only_what_the_report_lacks(checkout):
     assert recorded_time("reports/own", [{**config, "epochs": 99} for config in trainings]) == ""
 
 
-@pytest.mark.parametrize(("kind", "volumes"), [("patients", True), ("videos", False)])
-def test_slices_of_a_patient_form_a_volume_and_frames_of_a_video_do_not(tmp_path, kind, volumes):
+@pytest.mark.parametrize(("about", "volumes"), [({"grouped_by": "patients"}, True), ({"grouped_by": "videos"}, False), ({"part_hashes": {}}, False)])
+def test_slices_of_a_patient_form_a_volume_and_frames_of_a_video_or_images_of_a_union_do_not(tmp_path, about, volumes):
     alone = make_dataset()
-    data = replace(alone, groups=[f"group {index // 4}" for index in range(len(alone.ids))], manifest={**alone.manifest, "grouped_by": kind})
+    data = replace(alone, groups=[f"group {index // 4}" for index in range(len(alone.ids))], manifest={**alone.manifest, **about})
     reports = make_reports(tmp_path, data, {"ehanet": 0.1})
     evaluate_runs(data, tmp_path, reports, [{"method": "ehanet", "label": "ehanet", "seed": 0, "kept": True}])
     assert (reports / "scores" / data.name / "volumes.csv").is_file() == volumes
