@@ -19,7 +19,7 @@ from ehanet.reporting.glance import card
 from ehanet.reporting.results import Result, published, read_results
 from ehanet.reporting.tables import Column, Score, Table, read_table, write_table
 from ehanet.reporting.tracks import against_references, of_track, reference_names
-from ehanet.reporting.wording import group_word
+from ehanet.reporting.wording import group_word, p_in_words
 from ehanet.reporting.writers import breakable, to_html, to_latex, to_markdown
 
 MANIFEST = {"name": "kvasir-seg", "modality": "colonoscopy", "warnings": ["a.zip is not the official file"], "content": "c" * 64, "split": {"sha256": "5" * 64}}
@@ -324,3 +324,9 @@ def test_what_the_bootstrap_draws_is_named_as_the_manifest_does():
     frame = pd.DataFrame({"image": ["a", "b"], "group": ["v", "v"]})
     own, alone = Result("ehanet", "ehanet", [0], [frame], [{"data": {"grouped_by": "videos"}}]), Result("ehanet", "ehanet", [0], [frame.assign(group=frame["image"])], [{"data": {}}])
     assert group_word([own]) == "videos" and group_word([own], {"name": "lgg"}) == "patients" and group_word([alone]) == "images"
+
+
+@pytest.mark.parametrize(("value", "printed"), [(float("nan"), ""), (0.0004, "< 0.001"), (0.001, "0.001"), (0.0494, "0.049"), (0.0497, "0.0497"), (0.04998, "0.04998"),
+                                                (0.05, "0.050"), (0.0503, "0.050"), (1.0, "1.000")])
+def test_a_p_value_is_printed_on_its_side_of_the_level(value, printed):
+    assert p_in_words(value) == printed

@@ -44,8 +44,15 @@ def common(values: list) -> object | None:
 
 
 def p_in_words(value: float) -> str:
-    """A p-value as tables print it; empty where there is none."""
-    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    """A p-value as tables print it, with more than three decimals where rounding would carry it over the level; empty where there is none."""
+    from ehanet.metrics.statistics import ALPHA  # and with it scipy, which whoever has a p-value has loaded
+
+    if math.isnan(value):
+        return ""
+    digits = 3
+    while (round(value, digits) < ALPHA) != (value < ALPHA):
+        digits += 1
+    return "< 0.001" if value < 0.001 else f"{value:.{digits}f}"
 
 
 def caption(dataset: str, rows: list[Result]) -> str:
