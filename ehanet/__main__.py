@@ -17,7 +17,7 @@ OTHERS = """other commands (each takes --help):
   python -m ehanet.reporting.trace   what made a number of a report
   make help                          the whole pipeline: make paper, make test, ...
 """
-FLIPS = "average over the four flips of each image: four times the time, slightly better"
+FLIPS = "average over the four flips of each image: four times the time; no clear gain on our validation images"
 PRECISION = "bfloat16 is faster on recent GPUs and CPUs, and nearly the same; auto takes it where it is (default: float32)"
 CHECKPOINT = "a .safetensors file, the best.pt of a run, or its folder (default: the shipped ehanet-universal)"
 

@@ -119,7 +119,7 @@ CATALOGUE: dict[str, Entry] = {
         Entry(
             name="lgg",
             title="LGG MRI segmentation (TCGA lower-grade glioma)",
-            modality="FLAIR MRI of the brain",
+            modality="brain MRI, 3 sequences",  # pre-contrast, FLAIR and post-contrast as red, green and blue
             archives=(Archive(names=("lgg-mri-segmentation", "kaggle_3m"), inside="TCGA_*/TCGA_*_mask.tif"),),
             count=3929,
             licence="CC BY-NC-SA 4.0",

@@ -158,10 +158,11 @@ def _differences(dataset: str, rows: list[Result], statistics: dict[str, pd.Data
             cells[f"{score}_p_holm"] = "" if itself else p_in_words(found["p_holm"])
             cells |= {f"{score}_{p}": "" if itself else f"{found[p.removesuffix('_exact')]:.6g}" for p in EXACT}
         body.append(cells)
-    own = of_track(rows)
-    notes = [f"Δ: mean of the row minus {reference_names(rows)}, image by image. p: paired permutation test of that difference, corrected by Holm over the rows{own}.",
-             f"Effect: Cohen's d of the paired differences. First: how often the row ranks first{own} when the test images are drawn anew (bootstrap).",
-             "Intervals and tests speak of other test images, not of another training: for that, see the standard deviation over seeds in the CSV."]
+    own, unit = of_track(rows), group_word([row for row in rows if row.frames])
+    whole, drawn = ("", "test images") if unit == "images" else (f" over whole {unit}", unit)
+    notes = [f"Δ: mean of the row minus {reference_names(rows)}, image by image. p: paired permutation test of that difference{whole}, corrected by Holm over the rows{own}.",
+             f"Effect: Cohen's d of the {'paired' if unit == 'images' else f'{unit}’ mean'} differences. First: how often the row ranks first{own} when the {drawn} are drawn anew (bootstrap).",
+             f"Intervals and tests speak of other {drawn}, not of another training: for that, see the standard deviation over seeds in the CSV."]
     return Table(f"differences_{dataset}", f"{dataset_title(dataset)}: difference of every method to {reference_names(rows)}", mark_of(rows), columns, body, notes)
 
 

@@ -129,7 +129,7 @@ def _table(data: Dataset, every: list[Result], found: dict[str, dict], reference
                            "each": ", ".join(f"{one['ods']:.3f} ({100 * one['inside']:.0f} %)" for one in mine["trainings"])}
                         if mine["edges"] is not None else {})})
     notes = [f"Wrong: share of the pixels whose distance to the label's contour is below {NEAR} px, and of all others, with 95 % bootstrap intervals over {group_word(rows)}.",
-             f"Edge ODS and OIS: F1 of the predicted edge map against the label's contour within {NEAR} px, at the one threshold that is best for all images (given), "
+             f"Edge ODS and OIS: mean over images of the F1 of the predicted edge map against the label's contour within {NEAR} px, at the one threshold that is best for all images (given), "
              "and at each image's best; only for networks with an edge branch. Both thresholds are chosen on these images.",
              f"Maps are not thinned, so a map of filled objects scores as well: the label's own would reach {filled:.3f}. Hence the share of the pixels deeper than {NEAR} px inside "
              "objects that the map flags at its threshold: a map of edges flags few.", *_edge_notes(rows, found)]
