@@ -170,9 +170,8 @@ def check_same_arithmetic(state: dict, now: dict, trained: list[nn.Parameter], r
     before, changed = state.get("arithmetic", now), list(state.get("changed", []))
     for name in ("precision", "type"):
         if before[name] != now[name]:
-            way = f"go on there, or set precision: {before[name]} here" if name == "precision" else "go on there"
             raise ValueError(f"{run_dir}: its first {state['epoch']} epochs were computed in {before['precision']} on {before['type']}, here it would be {now['precision']} on "
-                             f"{now['type']}; {way}, or remove the folder to begin anew")
+                             f"{now['type']}; go on there, or remove the folder to begin anew")
     there = sum(len(group["params"]) for group in state["optimizer"]["param_groups"])
     if there != len(trained):
         raise ValueError(f"{run_dir} was begun on another kind of device than {now['type']} or by an earlier version ({there} trained parameters there, {len(trained)} here); "

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,9 @@ def evaluate_runs(data: Dataset, runs: str | Path, reports: str | Path, rows: li
     reports = Path(reports)
     with _replaced(reports / "predictions" / data.name) as maps, _replaced(reports / "scores" / data.name) as folder:
         tables = [_score(data, Path(runs), reports, folder, maps, row) for row in rows]
+        for row in absent:  # what cannot be trained here may be kept another time
+            for left in (reports / "predictions" / data.name).glob(f"{escape(row['label'])}__seed*.npz"):
+                shutil.copy2(left, maps)
         (folder / "methods.json").write_text(json.dumps(_methods(rows, absent), indent=1) + "\n")
         listing = {"methods_sha256": file_sha256(folder / "methods.json")}
         _write_together(folder / "score_choice.csv", [choice for _, choice, _ in tables], data, **listing)

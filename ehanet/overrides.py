@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 
 import yaml
 
@@ -42,21 +41,14 @@ def read_yaml(text: str, where: str):
 
 
 def parse_overrides(text: str, known: list[str]) -> dict:
-    """"epochs=3 methods=[ehanet, lanet] title='my run'" -> {"epochs": 3, "methods": ["ehanet", "lanet"], "title": "my run"}; values are YAML, and a list
-    or mapping goes on to its last bracket.
+    """"epochs=3 methods=[ehanet, lanet] title='my run'" -> {"epochs": 3, "methods": ["ehanet", "lanet"], "title": "my run"}; values are YAML, and
+    a list or mapping goes on to its last bracket.
 
     Raises:
-        ValueError: no ``key=value``, a key given twice, or none of ``known``.
+        ValueError: no ``key=value``, a key given twice, or none of ``known``; a quote or bracket that is not closed.
     """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"SET: {text!r} cannot be read ({error})") from None
     changes = {}
-    while words:
-        word = words.pop(0)
-        while words and len(re.findall(r"[\[{]", word)) > len(re.findall(r"[\]}]", word)):
-            word += f" {words.pop(0)}"
+    for word in _words(text):
         key, sign, value = word.partition("=")
         if not sign:
             raise ValueError(f"SET: {word!r} is not of the form key=value")
@@ -65,8 +57,42 @@ def parse_overrides(text: str, known: list[str]) -> dict:
             raise ValueError(f"SET: {key} is given twice")
         if value.endswith(","):
             raise ValueError(f"SET: {word!r} ends with a comma; separate settings by spaces")
-        changes[key] = read_yaml(value, f"SET: {key}")
+        changes[key] = _value(value, f"SET: {key}")
     return changes
+
+
+def _value(text: str, where: str):
+    """The YAML of ``text``; in quotes, what YAML takes for text or a mapping is the text as it stands, as in title='run #2: ten epochs'."""
+    quoted = len(text) > 1 and text[0] in "'\"" and text.find(text[0], 1) == len(text) - 1
+    if not quoted:
+        return read_yaml(text, where)
+    inner = text[1:-1]
+    if inner.lstrip()[:1] in ("[", "{"):
+        return read_yaml(inner, where)
+    try:
+        value = yaml.load(inner, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ValueError):
+        return inner
+    return value if isinstance(value, (bool, int, float, type(None))) and inner else inner
+
+
+def _words(text: str) -> list[str]:
+    """The settings of ``text``: parted by white space outside quotes and brackets. A quote opens at the start of a value or of an entry; elsewhere it is a letter."""
+    words, word, quote, depth = [], "", "", 0
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and word.rstrip()[-1:] in ("=", "[", "{", ",", ":"):
+            quote = letter
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+        if letter.isspace() and not quote and depth <= 0:
+            words, word = [*words, word], ""
+        else:
+            word += letter
+    if quote or depth > 0:
+        raise ValueError(f"SET: {text!r} cannot be read ({'a quote' if quote else 'a bracket'} is not closed)")
+    return [word for word in [*words, word] if word]
 
 
 def check_known(key, known: list[str], where: str) -> None:

@@ -48,17 +48,27 @@ def plugin_methods(paths: Sequence[str]) -> dict[str, str]:
 
 
 def plugin_hashes(path: str) -> dict[str, str]:
-    """sha256 by name: the file, the modules beside it that it imports, and the modules of this package that they import."""
+    """sha256 by name: the file, the modules and packages beside it that it imports, and the modules of this package that they import."""
     file = _find(path)
     waiting, found, ours = [file], {}, []
     while waiting:
         one = waiting.pop()
-        if one.name in found:
+        name = one.relative_to(file.parent).as_posix()
+        if name in found:
             continue
-        found[one.name] = file_hash(one)
+        found[name] = file_hash(one)
         ours += imported_modules(_tree(one), "")
-        waiting += [beside for name in _imports(_tree(one)) if (beside := file.parent / f"{name}.py").is_file()]
+        waiting += [beside for name in _imports(_tree(one)) for beside in _beside(file.parent, name)]
     return found | module_hashes(ours, methods=[])
+
+
+def _beside(folder: Path, name: str) -> list[Path]:
+    """The files of the module ``name`` in a plugin's folder, all of a package's; none where it comes from elsewhere, or is this package."""
+    if name == __package__:
+        return []
+    if (folder / name).is_dir():
+        return sorted((folder / name).rglob("*.py"))
+    return [module] if (module := folder / f"{name}.py").is_file() else []
 
 
 def load_plugin(path: str | None) -> None:
@@ -77,6 +87,7 @@ def load_plugin(path: str | None) -> None:
     spec = importlib.util.spec_from_file_location(f"ehanet_plugin_{file.stem}", file)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.parent))  # for modules beside it
+    there = set(sys.modules)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -86,6 +97,9 @@ def load_plugin(path: str | None) -> None:
         raise ValueError(f"plugin {path}{place}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
         sys.path.remove(str(file.parent))
+        for name in set(sys.modules) - there - {spec.name}:  # another plugin may have a module of that name beside it
+            if _beside(file.parent, name.partition(".")[0]):
+                del sys.modules[name]
     _LOADED[file] = text
 
 

@@ -72,7 +72,7 @@ def read_predictions(path: str | Path) -> Predictions:
     parts += [_read_part(part_path(path, number)) for number in range(2, int(parts[0].get("parts", 1)) + 1)]
     for number, part in enumerate(parts, start=1):
         if any(part.get(name) != parts[0].get(name) for name in ("run", "parts")):
-            raise ValueError(f"{part_path(path, number)} does not go on from {path}; run the evaluation step again")
+            raise ValueError(f"{part_path(path, number)} does not go on from {path}; remove both and run the evaluation step again")
     ids, probabilities = [name for part in parts for name in part["ids"].tolist()], np.concatenate([part["probabilities"] for part in parts])
     edges = np.concatenate([part["edges"] for part in parts]) if "edges" in parts[0] else None
     return Predictions(ids, probabilities.astype(np.float32) / 255, None if edges is None else edges.astype(np.float32) / 255, str(parts[0]["run"]))
@@ -97,7 +97,7 @@ def _read_part(path: Path) -> dict[str, np.ndarray]:
             arrays = dict(file)
         arrays["ids"], arrays["probabilities"], arrays["run"]  # noqa: B018 (each must be there)
     except DAMAGE as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}); run the evaluation step again") from error
+        raise ValueError(f"{path} is damaged ({type(error).__name__}); remove it and run the evaluation step again") from error
     return arrays
 
 

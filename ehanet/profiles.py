@@ -72,11 +72,11 @@ class Profile:
         return [run for run in self.runs if run.dataset == dataset]
 
     def with_kept(self, is_kept: Callable[[RunConfig], bool]) -> Profile:
-        """The profile with those absent rows back in their places all of whose runs ``is_kept`` finds finished: what is kept needs no weights file."""
+        """The profile with those runs of absent rows back in their places that ``is_kept`` finds finished: what is kept needs no weights file."""
         runs, absent = list(self.runs), []
         for row in reversed(self.absent):
-            if all(map(is_kept, row.runs)):
-                runs[row.place:row.place] = row.runs
+            if kept := [run for run in row.runs if is_kept(run)]:
+                runs[row.place:row.place] = kept
             else:
                 absent.insert(0, row)
         return replace(self, runs=tuple(runs), absent=tuple(absent))
@@ -138,6 +138,11 @@ def _parse(path: Path) -> dict:
 
 
 def _check(settings: dict) -> None:
+    for key, value in settings.items():
+        try:
+            digest(value)
+        except TypeError:  # a date, or keys of several types, which YAML knows and no record holds
+            raise ValueError(f"{key}: expected text, numbers, lists or mappings of them by name, got {value!r}") from None
     for key in ("datasets", "methods", "seeds"):
         studied = key == "methods" and settings.get("studies")  # of the images alone
         if not isinstance(settings.get(key), list) or not (settings[key] or studied):

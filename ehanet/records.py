@@ -83,7 +83,7 @@ def read_beside(table: str | Path) -> dict:
     record = read_record(table.with_suffix(".json"))
     written = record.get("csv_sha256")
     if written and [file_sha256(part) for part in table_parts(table, record)] != (written if isinstance(written, list) else [written]):
-        raise ValueError(f"{table} was altered after it was written (its record {record['id']} has another hash); run its step again")
+        raise ValueError(f"{table} was altered after it was written (its record {record['id']} has another hash); remove it and run its step again")
     return record
 
 

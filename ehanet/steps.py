@@ -78,6 +78,7 @@ def run_step(notebook: str | Path, parameters: dict, output: str | Path) -> floa
     check_parameters(notebook, parameters)
     sys.modules.setdefault("rfc3987_syntax", None)  # a URI grammar that jsonschema compiles for a second; no notebook needs it
     import papermill  # costs a second too: only once the parameters are known to be right
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -93,6 +94,8 @@ def run_step(notebook: str | Path, parameters: dict, output: str | Path) -> floa
         if temporary.is_file():
             os.replace(temporary, failed)
         raise StepError(f"{_reason(error)} (the notebook with its traceback: {failed})") from error
+    except (RuntimeError, NoSuchKernel) as error:  # jupyter_client's, of a kernel that did not start
+        raise StepError(f"{notebook.name}: its process did not start ({' '.join(str(error).split())}); run again, on a machine that is less busy or with its environment made anew") from error
     finally:
         temporary.unlink(missing_ok=True)
     return time.monotonic() - started

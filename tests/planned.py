@@ -29,7 +29,8 @@ class Copy:
     def __init__(self):
         self.steps = self.plan()
         for step in self.steps.values():
-            for path in (*step.outputs, step.stamp):
+            checkpoint = [f"{step.parameters['run_dir']}/best.pt"] if step.kind == "train" else []
+            for path in (*step.outputs, step.stamp, *checkpoint):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text("result")
             Path(step.stamp).write_text(json.dumps({"parts": step.parts}))

@@ -64,3 +64,11 @@ def test_patients_cut_by_a_split_of_slices(tmp_path):
     across = listed[listed["first_split"] != listed["second_split"]]
     assert len(across) == sum(row["pairs"] for row in by_patient)
     assert (tmp_path / "figures" / "leakage_phantom-glioma.png").is_file()
+
+
+def test_images_of_one_colour_are_alike_where_they_are_the_same():
+    random = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    images = np.stack([np.zeros_like(random), np.zeros_like(random), random, random, np.full_like(random, 90)])
+    found = near_duplicates(images)
+    assert list(zip(found["first"], found["second"], found["identical"])) == [(0, 1, True), (2, 3, True)]
+    assert resembling(images[:1], images[1:2]) == [0] and resembling(images[:1], images[4:]) == []

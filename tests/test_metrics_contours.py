@@ -73,3 +73,15 @@ def test_each_wrong_pixel_has_one_kind():
 
 def test_a_tie_takes_the_first_kind():
     assert main_kind({"missed": 0.4, "spurious": 0.4, "boundary": 0.2}) == "missed"
+
+
+def test_a_label_that_fills_the_image_has_no_contour():
+    label = np.ones((100, 100), bool)
+    for corner in (slice(None, 2), slice(-2, None)):
+        prediction = label.copy()
+        prediction[corner, corner] = False
+        assert kind_shares(prediction, label) == {"missed": 1.0, "spurious": 0.0, "boundary": 0.0}
+    label[-1, -1] = False
+    prediction = label.copy()
+    prediction[:2, :2] = False
+    assert kind_shares(prediction, label)["missed"] == 1

@@ -176,3 +176,31 @@ def test_a_home_folder_of_nobody_is_a_file_that_is_not_there():
         load_plugin("~nobody-of-this-name/net.py")
     with pytest.raises(FileNotFoundError, match="^~nobody-of-this-name/photos: no such file or folder"):
         load_examples("~nobody-of-this-name/photos", 64)
+
+
+HELPED = OWN.replace("from torch", "from {module} import {value}\nfrom torch").replace("own-net", "{name}").replace("int = 4):\n", "int = 4):\n        self.__dict__['value'] = {value}\n")
+
+
+def test_a_package_beside_a_plugin_decides_its_result_too(own):
+    helpers = own.parent / "helpers"
+    helpers.mkdir()
+    for name, text in (("__init__", ""), ("blocks", "WIDTH = 1\n")):
+        (helpers / f"{name}.py").write_text(text)
+    own.write_text(HELPED.format(name="own-net", module="helpers.blocks", value="WIDTH"))
+    before = plugin_hashes(str(own))
+    assert {"own_net.py", "helpers/__init__.py", "helpers/blocks.py"} <= set(before)
+    (helpers / "blocks.py").write_text("WIDTH = 3\n")
+    fingerprint.forget()
+    after = plugin_hashes(str(own))
+    assert {name for name in before if before[name] != after[name]} == {"helpers/blocks.py"}
+
+
+def test_plugins_with_helpers_of_one_name_each_have_their_own(own):
+    for name in ("a", "b"):
+        folder = own.parent / name
+        folder.mkdir()
+        (folder / "blocks.py").write_text(f"NAME = {name!r}\n")
+        (folder / f"net_{name}.py").write_text(HELPED.format(name=f"net-{name}", module="blocks", value="NAME"))
+        load_plugin(str(folder / f"net_{name}.py"))
+    assert [build_model(f"net-{name}").value for name in ("a", "b")] == ["a", "b"]
+    assert "blocks" not in sys.modules and "ehanet.models.registry" in sys.modules

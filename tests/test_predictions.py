@@ -251,3 +251,15 @@ def test_new_runs_beside_kept_ones_begin_with_the_same_file(checkout, capsys, mo
         else:
             assert plan(0, 1) == 0
         assert "train/phantom-polyp/ehanet/seed1" in capsys.readouterr().out
+
+
+def test_maps_of_a_row_that_cannot_be_trained_here_stay_to_be_kept_another_time(tmp_path):
+    data = make_dataset()
+    reports = make_reports(tmp_path, data, {"ehanet": 0.1, "unet-32": 0.3})
+    path = predictions_path(reports, data.name, "unet-32", 0)
+    before = path.read_bytes()
+    evaluate_runs(data, tmp_path / "nowhere", reports, ROWS, [{"method": "unet-32", "label": "unet-32", "reason": "not available: its weights file"}])
+    assert path.read_bytes() == before and are_kept(path, read_record(reports / f"runs/{data.name}/unet-32/seed0/record.json")["id"])
+    assert [row["seeds"] for row in json.loads((reports / "scores" / data.name / "methods.json").read_text())] == [[0], []]
+    evaluate_runs(data, tmp_path / "nowhere", reports, ROWS)
+    assert not path.exists(), "of a row that the profile has no more"

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 from reporting_inputs import make_dataset, make_reports
 
+from ehanet.config import RunConfig
 from ehanet.record_schema import record_id
 from ehanet.records import read_record
 from ehanet.reporting import comparison, ladder_report
 from ehanet.reporting.glance import card
-from ehanet.reporting.ladder import changes, judge
+from ehanet.reporting.ladder import Rung, changes, climb, judge
+from ehanet.reporting.results import Result
 from ehanet.reporting.tables import read_table
 
 STEPS = {  # label -> (size of its mistakes on the test split, settings, validation Dice of two seeds)
@@ -114,3 +116,16 @@ def test_a_gain_within_the_spread_of_seeds_keeps_nothing(validation, before, ver
 def test_changes_are_told_with_defaults_for_older_records():
     assert changes({"method": "ehanet", "test_flips": True, "options": {"iem": False}}, {"method": "ehanet"}) == ["flips at the test yes (no)", "options iem no (nothing)"]
     assert changes({"method": "ehanet", "seed": 3, "label": "x"}, {"method": "ehanet"}) == []
+
+
+@pytest.mark.parametrize(("seeds", "validation", "verdict", "gain"), [
+    ([2, 1, 0], [0.901, 0.852, 0.801], "yes", 0.004 / 3),  # seed by seed, whatever their order
+    ([3, 4, 5], [0.801, 0.851, 0.901], "undecided", 0.001),  # nothing is paired
+    ([1, 2, 3], [0.851, 0.902, 0.1], "yes", 0.0015),  # the two that both have
+])
+def test_steps_are_compared_seed_by_seed(seeds, validation, verdict, gain):
+    def rung(label, seeds, validation, **settings):
+        return Rung(Result("ehanet", label, seeds, [1], [{"config": RunConfig(method="ehanet", label=label, **settings).to_dict()}]), validation)
+
+    found = climb([rung("a", [0, 1, 2], [0.80, 0.85, 0.90]), rung("b", seeds, validation, epochs=60)])[1]
+    assert found.verdict == verdict and found.gain == pytest.approx(gain)

@@ -11,6 +11,7 @@ from ehanet.evaluation import evaluate_runs
 from ehanet.predictions import predictions_path, read_predictions
 from ehanet.records import read_record
 from ehanet.reporting import comparison, protocol_report, score_choice_report
+from ehanet.reporting.results import read_together
 from ehanet.reporting.tables import read_table
 
 NAME = "phantom-glioma"
@@ -111,3 +112,12 @@ def test_scores_without_their_record_are_told(scored):
     (reports / f"scores/{NAME}/ehanet__seed1.json").unlink()
     with pytest.raises(FileNotFoundError, match="ehanet__seed1.csv has no record beside it .ehanet__seed1.json.; run its step again"):
         comparison(reports, NAME)
+
+
+def test_a_name_is_a_name_whatever_it_says(tmp_path):
+    path = tmp_path / "scores/x/volumes.csv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame({"label": ["NA", "null", "007"], "seed": 0, "group": ["nan", "None", "1"], "dice": 0.5, "recall": [0.25, None, 1.0]}).to_csv(path, index=False)
+    found = read_together(tmp_path, "x", "volumes.csv", ["label", "recall"])
+    assert found["label"].tolist() == ["NA", "null", "007"] and found["group"].tolist() == ["nan", "None", "1"]
+    assert found["recall"].isna().tolist() == [False, True, False] and found["recall"].dtype == float

@@ -240,3 +240,12 @@ def test_a_level_that_is_no_level_is_refused(alpha):
     frame = pd.DataFrame({"image": ["a", "b"], "group": ["a", "b"], "dice": [0.5, 0.6]})
     with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
         compare({"ehanet": frame}, alpha=alpha)
+
+
+def test_the_same_runs_in_another_order_are_no_other_method():
+    def frame(value):
+        return pd.DataFrame({"image": list("abcdefghijkl"), "group": list("abcdefghijkl"), "dice": value})
+
+    seeds = [frame(value) for value in (0.1, 0.2, 0.3)]
+    found = compare({"ehanet": seeds, "again": seeds[::-1]}).set_index("method").loc["again"]
+    assert (found[["p_wilcoxon", "p_permutation", "p_holm"]] == 1).all() and found["effect"] == 0 and found["first_share"] == 0.5 and not found["bold"]

@@ -79,7 +79,7 @@ def test_a_step_or_plan_that_is_not_there_is_one_line(copy, capsys):
 def test_a_training_of_other_settings_is_forgotten_one_by_hand_is_kept(copy):
     step = copy.steps["train/phantom-polyp/ehanet/seed0"]
     folder = Path(step.parameters["run_dir"])
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "last.pt").write_text("by hand")
     for _ in range(2):  # the second time with our mark
         _forget_other_training(step)

@@ -161,3 +161,51 @@ def test_where_files_lie_decides_nothing_their_content_does(tmp_path, monkeypatc
         assert set(steps) == {"data/mine", "train/mine/ehanet/seed0", "evaluate/mine", "compare/mine", "pictures/mine", "report"}
         hashes.append([files["sha256"] for files in steps["train/mine/ehanet/seed0"].parts["files"]])
     assert hashes[0] == hashes[1] and hashes[0][0] != hashes[2][0] and hashes[0][1] == hashes[2][1]
+
+
+def test_a_checkpoint_may_go_once_all_is_made_of_it_and_is_trained_again_where_one_is_needed(copy):
+    for path in Path("runs/two").rglob("best.pt"):
+        path.unlink()
+    assert copy.reasons() == {}
+    Path(copy.steps["compare/phantom-polyp"].stamp).unlink()
+    assert set(copy.reasons()) == {"compare/phantom-polyp", "report"}, "made of the scores"
+    Path(copy.steps["evaluate/phantom-polyp"].stamp).unlink()
+    reasons = copy.reasons()
+    assert set(reasons) == {*POLYP, "report"} - {"data/phantom-polyp"}
+    assert reasons["train/phantom-polyp/ehanet/seed0"] == "runs/two/phantom-polyp/ehanet/seed0/best.pt is missing"
+
+
+@pytest.mark.parametrize("path", ["scores/phantom-polyp/ehanet__seed0.json", "scores/phantom-polyp/score_choice.json", "scores/phantom-polyp/methods.json",
+                                  "tables/comparison_phantom-polyp.json", "figures/scores_phantom-polyp.json"])
+def test_a_record_that_is_missing_is_made_again(copy, path):
+    Path("reports/two", path).unlink()
+    step = "evaluate" if path.startswith("scores") else "compare"
+    assert copy.reasons()[f"{step}/phantom-polyp"] == f"reports/two/{path} is missing"
+
+
+def test_a_published_checkpoint_that_is_missing_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "other.yaml").write_text("datasets: [universal-phantoms]\nmethods: [ehanet]\nseeds: [0]\nsize: 64\nstudies: [publish]\n")
+    assert "reports/other/ehanet-other.safetensors" in make_plan(load_profile("other", folder=tmp_path), None)["publish/universal-phantoms"].outputs
+
+
+def test_kept_rows_are_scored_again_where_the_images_or_the_record_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder = write_phantom_folder("phantom-polyp", 32, tmp_path, 7)
+    (tmp_path / "two.yaml").write_text(f"datasets: [{folder}]\nseeds: [0]\nmethods: [unet-32]\nsize: 32\n")
+    kept = {"id": "0123456789abcdef"}
+    monkeypatch.setattr("workflow.plan.kept_id", lambda *_: kept["id"])
+
+    def parts() -> dict:
+        steps = make_plan(load_profile("two", folder=tmp_path), None, keep=True)
+        assert not [id for id in steps if id.startswith("train/")]
+        return next(step for id, step in steps.items() if id.startswith("evaluate/")).parts
+
+    first = parts()
+    kept["id"] = "f" * 16
+    assert parts() != first
+    kept["id"] = "0123456789abcdef"
+    assert parts() == first
+    picture = next(iter(sorted((folder / "images").iterdir())))
+    picture.write_bytes(picture.read_bytes() + b"changed")
+    assert parts() != first

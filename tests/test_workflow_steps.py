@@ -108,6 +108,16 @@ def test_the_command_line_says_what_is_wrong(capsys):
         assert told.count("\n") == 1 and said in told
 
 
+def test_a_kernel_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
+    def dead(*_, **__):
+        raise RuntimeError("Kernel died before replying\nto kernel_info")
+
+    monkeypatch.setattr("papermill.execute_notebook", dead)
+    assert main(["01_data", str(tmp_path / "out.ipynb")]) == 1
+    assert capsys.readouterr().err.startswith("error: 01_data.ipynb: its process did not start (Kernel died before replying to kernel_info); run again")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_installed_package_says_where_the_notebooks_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("ehanet.steps.FOLDER", tmp_path / "notebooks")
     assert main(["01_data", "out.ipynb"]) == 1

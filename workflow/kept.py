@@ -11,9 +11,9 @@ from ehanet.profiles import Profile, dataset_key
 from ehanet.records import read_record
 
 
-def is_kept(reports: str, dataset: str, run: RunConfig) -> bool:
-    """Whether the report holds a finished run of these settings with all its predictions."""
-    return _kept_record(reports, dataset, run) is not None
+def kept_id(reports: str, dataset: str, run: RunConfig) -> str | None:
+    """Id of the record of a finished run of these settings that the report holds with all its predictions; None where it does not."""
+    return (_kept_record(reports, dataset, run) or {}).get("id")
 
 
 def check_kept_weights(profile: Profile, reports: str, new: list[RunConfig]) -> None:

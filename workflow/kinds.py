@@ -18,6 +18,7 @@ STUDIES: dict[str, str] = {
     "publish": "14_publish",
     "ladder": "15_ladder",
 }
+OF_CHECKPOINTS = ("evaluate", "inside", "robustness", "publish")  # steps that read the trained networks
 FROM_SCORES = ("ablations", "protocol", "ladder")  # studies whose notebooks read the CSV files of the report alone
 NEEDS: dict[str, str] = {"leakage": "data"}
 
@@ -33,7 +34,7 @@ OUTPUTS = {
     "data": ["data/{dataset}.json", "data/{dataset}.png", "data/{dataset}.split.csv", "notebooks/01_data__{dataset}.ipynb"],
     "train": ["runs/{dataset}/{label}/{seed}/record.json", "runs/{dataset}/{label}/{seed}/history.csv",
               "notebooks/02_train__{dataset}__{label}__{seed}.ipynb"],
-    "evaluate": ["scores/{dataset}/methods.json", "scores/{dataset}/score_choice.csv", "notebooks/03_evaluate__{dataset}.ipynb"],
+    "evaluate": ["notebooks/03_evaluate__{dataset}.ipynb"],
     "compare": ["tables/comparison_{dataset}.csv", "tables/comparison_{dataset}.md", "tables/comparison_{dataset}.tex",
                 "figures/scores_{dataset}.png", "figures/scores_{dataset}.pdf",
                 "tables/score_choice_{dataset}.csv", "figures/score_choice_{dataset}.png", "figures/score_choice_{dataset}.pdf",
@@ -52,8 +53,9 @@ OUTPUTS = {
     "ladder": [*_artefacts("tables/ladder", "figures/ladder"), "notebooks/15_ladder__{dataset}.ipynb"],
     "report": ["index.html"],
 }
-# Outputs to the plan alone: Snakemake would remove them before the step, which keeps what they say of runs whose checkpoints are gone.
-KEPT_OUTPUTS = {"inside": _artefacts("tables/inside"), "robustness": ["robustness/{dataset}.csv"]}
+# Outputs to the plan alone, as are the records beside tables and figures: Snakemake would remove them before the step. That keeps what they say of runs whose
+# checkpoints are gone, or puts all of them in place at once, so that one that fails leaves the old ones.
+KEPT_OUTPUTS = {"evaluate": [f"scores/{{dataset}}/{name}" for name in ("methods.json", "score_choice.csv", "score_choice.json")], "inside": _artefacts("tables/inside"), "robustness": ["robustness/{dataset}.csv"]}
 STAMPS = {kind: f"{kind}/{{dataset}}/{{label}}/{{seed}}.json" if kind == "train" else f"{kind}/{{dataset}}.json" for kind in [*KINDS, *STUDIES]}
 STAMPS["report"] = "report.json"
 

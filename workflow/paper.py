@@ -26,7 +26,7 @@ from ehanet.steps import StepError
 from workflow import preflight
 from workflow.announce import SHOWN, announce, announce_downloads, check_disk
 from workflow.gpus import SHARE, find_gpus, gpu_share
-from workflow.kept import check_kept_weights, is_kept
+from workflow.kept import check_kept_weights, kept_id
 from workflow.kinds import FROM_SCORES, OUTPUTS, notebook_of
 from workflow.plan import Step, make_plan, published_sets, to_run, write_plan
 from workflow.processes import PARENT
@@ -107,7 +107,7 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
     reports = f"reports/{profile.name}"
     page = f"{reports}/index.html"
     if keep:
-        profile = profile.with_kept(lambda run: is_kept(reports, dataset_key(run.dataset), run))
+        profile = profile.with_kept(lambda run: kept_id(reports, dataset_key(run.dataset), run) is not None)
     if profile.absent and not profile.runs:
         way = "; SET='encoder_weights=null pretrained=true' takes timm's own" if profile.settings.get("encoder_weights") else ""
         raise FileNotFoundError(f"none of the {len(profile.absent)} rows of {profile.name} can be trained: {profile.absent[0].reason.removeprefix('not available: ')}{way}")

@@ -20,7 +20,7 @@ from ehanet.fingerprint import REGISTRY, digest, module_hashes, notebook_hashes
 from ehanet.plugins import plugin_hashes
 from ehanet.profiles import Profile, dataset_key, is_phantom
 from workflow import kinds
-from workflow.kept import is_kept
+from workflow.kept import kept_id
 from workflow.studies import study_parameters
 
 PAGE = "ehanet.reporting.__main__"  # makes index.html
@@ -94,15 +94,15 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
         for run in runs:
             place = f"{key}/{run.label}/seed{run.seed}"
             rows.append({"method": run.method, "label": run.label, "seed": run.seed})
-            if keep and is_kept(reports, key, run):
-                rows[-1]["kept"] = True
+            if keep and (record := kept_id(reports, key, run)):
+                rows[-1]["kept"] = record  # the row changes with the run that the report holds
                 continue
             parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
                           "report_dir": f"{reports}/runs/{place}"}
             trained.append(add("train", parameters, [], files + _weights(run, profile.weights), label=run.label, seed=f"seed{run.seed}"))
         absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset]
         if rows:
-            before["evaluate"] = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained)
+            before["evaluate"] = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained, files)
             add("compare", {"dataset": key, "reports": reports}, [before["evaluate"]])
             add("pictures", common, [before["evaluate"]])
         for study, (datasets, own) in profile.studies.items():
@@ -163,15 +163,26 @@ def published_sets(profile: Profile) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in CATALOGUE]
 
 
-def to_run(steps: dict[str, Step]) -> dict[str, str]:
-    """Id -> reason, for the steps that have to run, in order."""
+def to_run(steps: dict[str, Step], also: dict[str, str] | None = None) -> dict[str, str]:
+    """Id -> reason, for the steps that have to run, in order; ``also``, reasons found otherwise.
+
+    A checkpoint may be removed once all is made of it. A training whose checkpoint is gone runs again where a step that reads it has to run.
+    """
     reasons: dict[str, str] = {}
     for step in steps.values():
         before = [id for id in step.upstream if id in reasons]
-        reason = _reason(step) or (f"follows {before[0]}" + (f" and {len(before) - 1} more" if before[1:] else "") if before else None)
+        reason = _reason(step) or (also or {}).get(step.id) or (f"follows {before[0]}" + (f" and {len(before) - 1} more" if before[1:] else "") if before else None)
         if reason:
             reasons[step.id] = reason
+    gone = {id: f"{path} is missing" for id, step in steps.items() if step.kind == "train" and id not in reasons and not (path := Path(step.parameters["run_dir"], "best.pt")).is_file()}
+    if needed := {id for id in gone for reader in reasons if steps[reader].kind in kinds.OF_CHECKPOINTS and id in _trainings(steps, reader)}:
+        return to_run(steps, {id: gone[id] for id in needed})
     return reasons
+
+
+def _trainings(steps: dict[str, Step], id: str) -> set[str]:
+    """The trainings that a step reads the checkpoints of: those before it, or before its evaluation."""
+    return {one for before in (id, *steps[id].upstream) for one in steps[before].upstream if steps[one].kind == "train"}
 
 
 def _reason(step: Step) -> str | None:
@@ -214,7 +225,9 @@ def _step(profile: str, kind: str, names: dict, parameters: dict, upstream: list
     if kind == "evaluate":
         for row in parameters["rows"]:
             outputs += [f"reports/{profile}/{folder}/{names['dataset']}/{row['label']}__seed{row['seed']}.{suffix}"
-                        for folder, suffix in (("scores", "csv"), ("predictions", "npz"))]
+                        for folder, suffix in (("scores", "csv"), ("scores", "json"), ("predictions", "npz"))]
+    outputs += [f"{stem}.json" for stem, suffix in map(os.path.splitext, outputs) if "/tables/" in stem and suffix == ".csv" or "/figures/" in stem and suffix == ".png"]
+    outputs += [parameters["target"]] if kind == "publish" else []
     return Step("/".join([kind, *names.values()]), kind, parameters, outputs, f"runs/{profile}/.steps/{kinds.STAMPS[kind].format(**names)}",
                 [step.id for step in upstream], code, parts)
 

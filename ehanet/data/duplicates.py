@@ -67,7 +67,8 @@ def _close(hashes: np.ndarray, others: np.ndarray, distance: int) -> pd.DataFram
 def _correlated(pairs: pd.DataFrame, ones: np.ndarray, others: np.ndarray, correlation: float) -> pd.DataFrame:
     """Those of the pairs whose reduced images (N, 32, 32), one of each, correlate, with the correlation."""
     first, second = (_normed(grey)[pairs[name]] for grey, name in ((ones, "first"), (others, "second")))
-    found = pairs.assign(correlation=(first * second).sum(axis=1))
+    same = (ones[pairs["first"]] == others[pairs["second"]]).all(axis=(1, 2))  # of one colour there is nothing to correlate
+    found = pairs.assign(correlation=np.where(same, 1.0, (first * second).sum(axis=1)))
     return found[found["correlation"] >= correlation].reset_index(drop=True)
 
 

@@ -90,7 +90,7 @@ def error_kinds(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
     band = max(1, round(BAND_SHARE * np.hypot(*label.shape)))
     kinds = np.zeros(label.shape, np.uint8)
     lacking, extra = label & ~prediction, prediction & ~label
-    deep = distance_transform_edt(label) > band if label.any() else label
+    deep = distance_transform_edt(label) > band if label.any() and not label.all() else label  # a label that fills the image has no contour
     far = distance_transform_edt(~label) > band if label.any() else ~label
     kinds[lacking | extra] = 1 + KINDS.index("boundary")
     kinds[lacking & (deep | _untouched(label, prediction))] = 1 + KINDS.index("missed")

@@ -72,10 +72,18 @@ def climb(rungs: list[Rung]) -> list[Rung]:
     last = rungs[0]
     for rung in rungs[1:]:
         rung.changes = changes(rung.row.config, last.row.config)
-        rung.gain = rung.mean - last.mean
-        rung.verdict = judge(rung.validation, last.validation)
+        mine, before = _paired(rung, last)
+        rung.gain = float(np.mean(mine) - np.mean(before))
+        rung.verdict = judge(mine, before)
         last = rung if rung.kept else last
     return rungs
+
+
+def _paired(rung: Rung, last: Rung) -> tuple[list[float], list[float]]:
+    """Validation Dice of the seeds that both have, in one order; the means alone where they have none in common."""
+    own, other = (dict(zip(one.row.seeds, one.validation)) for one in (rung, last))
+    common = [seed for seed in own if seed in other]
+    return ([own[seed] for seed in common], [other[seed] for seed in common]) if common else ([rung.mean], [last.mean])
 
 
 def judge(validation: list[float], before: list[float]) -> str:

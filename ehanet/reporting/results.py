@@ -151,7 +151,7 @@ def read_together(reports: str | Path, dataset: str, name: str, columns: list[st
     if path.with_suffix(".json").is_file():
         read_beside(path)
     try:
-        found = pd.read_csv(path, dtype={"label": str, "group": str})
+        found = pd.read_csv(path, dtype={"label": str, "group": str}, keep_default_na=False, na_values={score: [""] for score in SCORES})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no CSV of scores ({type(error).__name__}); run the evaluation step of {dataset} again") from error
     if missing := [column for column in columns if column not in found]:
