@@ -61,7 +61,7 @@ def test_another_precision_is_refused_and_other_threads_are_told(config, tmp_pat
     there.run_epoch()
     there.save.wait()
     monkeypatch.setattr("ehanet.training.compute_dtype", lambda precision, device: torch.float32)
-    with pytest.raises(ValueError, match="its first 1 epochs were computed in bfloat16 on cpu, here it would be float32 on cpu; go on there, or set precision: bfloat16 here, or remove the folder"):
+    with pytest.raises(ValueError, match="its first 1 epochs were computed in bfloat16 on cpu, here it would be float32 on cpu; go on there, or remove the folder to begin anew"):
         fit(auto, tmp_path, progress=False)
     threads = torch.get_num_threads()
     here = Trainer(auto, there.dataset, tmp_path / "here")
