@@ -176,7 +176,7 @@ def to_run(steps: dict[str, Step], also: dict[str, str] | None = None) -> dict[s
             reasons[step.id] = reason
     gone = {id: f"{path} is missing" for id, step in steps.items() if step.kind == "train" and id not in reasons and not (path := Path(step.parameters["run_dir"], "best.pt")).is_file()}
     if needed := {id for id in gone for reader in reasons if steps[reader].kind in kinds.OF_CHECKPOINTS and id in _trainings(steps, reader)}:
-        return to_run(steps, {id: gone[id] for id in needed})
+        return to_run(steps, (also or {}) | {id: gone[id] for id in needed})
     return reasons
 
 
