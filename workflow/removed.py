@@ -10,11 +10,11 @@ from ehanet.data.catalogue import parts_of
 from ehanet.files import clear_parts
 from ehanet.profiles import Profile, dataset_key
 from ehanet.reporting.artefacts import SUFFIXES, discard
-from workflow.kinds import OUTPUTS, STUDIES
+from workflow.kinds import KEPT_OUTPUTS, OUTPUTS, STUDIES
 from workflow.plan import Step
 
 # Tables and figures of a study beside those that the plan knows, which are made only where there is enough for them.
-FURTHER = {"edges": ["tables/iem_{dataset}", "figures/iem_{dataset}"], "inside": ["tables/inside_{dataset}", "figures/grad_cam_{dataset}", "figures/outputs_{dataset}", "figures/gates_{dataset}"],
+FURTHER = {"edges": ["tables/iem_{dataset}", "figures/iem_{dataset}"], "inside": ["figures/grad_cam_{dataset}", "figures/outputs_{dataset}", "figures/gates_{dataset}"],
            "robustness": ["tables/cross_{dataset}", "figures/cross_{dataset}"]}
 
 
@@ -30,7 +30,7 @@ def forget_removed(profile: Profile, steps: dict[str, Step]) -> None:
     for study in STUDIES:
         datasets, _ = profile.studies.get(study, ([], {}))
         for dataset in own - {dataset_key(name) for name in datasets}:
-            stems = [pattern.rpartition(".")[0] for pattern in OUTPUTS[study]] + FURTHER.get(study, [])
+            stems = [pattern.rpartition(".")[0] for pattern in [*OUTPUTS[study], *KEPT_OUTPUTS.get(study, [])]] + FURTHER.get(study, [])
             discard(*(reports / stem.format(dataset=dataset) for stem in dict.fromkeys(stems)))
             if study == "robustness":
                 _forget_robustness(reports, dataset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ehanet.data.catalogue import CATALOGUE
 from ehanet.data.dataset import list_datasets
 from ehanet.profiles import is_phantom
 from ehanet.steps import check_parameters, known_parameters

@@ -112,8 +112,7 @@ def _row(row: Result, mark: str, statistics: dict[str, pd.DataFrame], kept: list
     cells = {"title": row.title, "label": row.label, "method": row.method, "encoder": row.encoder, "size": row.config["size"], "epochs": row.config["epochs"],
              "seeds": " ".join(map(str, row.seeds)),
              "images": len(row.frames[0]), "mark": mark, "recall_left_out": int(statistics["recall"].loc[row.label, "left_out"]),
-             "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in row.frames),
-             "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in row.frames)}
+             "missed": row.missed, "spurious": row.spurious}
     for score, table in statistics.items():
         found = table.loc[row.label]
         cells[score] = Score(float(found["mean"]), float(found["low"]), float(found["high"]), bool(found["bold"]))

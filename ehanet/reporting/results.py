@@ -43,6 +43,16 @@ class Result:
         return look(self.label, self.method).title
 
     @property
+    def missed(self) -> int:
+        """Rows of all frames where the label has an object and the prediction is empty."""
+        return sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in self.frames)
+
+    @property
+    def spurious(self) -> int:
+        """Rows of all frames where the prediction has an object and the label is empty."""
+        return sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in self.frames)
+
+    @property
     def empty_cells(self) -> dict:
         """The cells of a row without numbers: its names, and why, in place of a mark."""
         reason = self.reason or "no result"
@@ -119,7 +129,7 @@ def read_results(reports: str | Path, dataset: str) -> list[Result]:
     index, beside = folder / "methods.json", folder / "score_choice.json"
     if not index.is_file():
         raise FileNotFoundError(f"{index} not found; run the evaluation step of {dataset} first")
-    if beside.is_file() and read_record(beside).get("methods_sha256", file_sha256(index)) != file_sha256(index):
+    if beside.is_file() and read_record(beside).get("methods_sha256") not in (None, file_sha256(index)):
         raise ValueError(f"{index} was altered after it was written; run the evaluation step of {dataset} again")
     try:
         rows = [Result(row["method"], row["label"], list(row["seeds"]), *_read_seeds(folder, row), row["reason"]) for row in json.loads(index.read_text())]

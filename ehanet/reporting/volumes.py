@@ -55,8 +55,7 @@ def _volumes(every: pd.DataFrame, label: str, seed: int, reports: Path, dataset:
 def _row(sliced: Result, volumes: Result, statistics: dict[str, pd.DataFrame], mark: str) -> dict:
     cells = {"title": volumes.title, "label": volumes.label, "mark": mark, "dice_slices": Score(float(pd.concat(sliced.frames)["dice"].mean())),
              "dice_lowest": Score(float(np.min([frame["dice"].min() for frame in volumes.frames]))),
-             "missed": sum(int((frame["pred_empty"] & ~frame["gt_empty"]).sum()) for frame in volumes.frames),
-             "spurious": sum(int((frame["gt_empty"] & ~frame["pred_empty"]).sum()) for frame in volumes.frames)}
+             "missed": volumes.missed, "spurious": volumes.spurious}
     for score, table in statistics.items():
         found = table.loc[volumes.label]
         cells[score] = Score(*(float(found[name]) for name in ("mean", "low", "high")), bool(found["bold"]))
