@@ -64,6 +64,14 @@ def read_record(path: str | Path) -> dict:
     return record
 
 
+def id_of(path: Path) -> str | None:
+    """The id that a record names, to look for one among many; None where it cannot be read: opening that one says so."""
+    try:
+        return json.loads(path.read_text())["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def table_parts(table: str | Path, record: dict) -> list[Path]:
     """The files of a CSV table: itself, or its parts where ``csv_sha256`` in its record is a list."""
     written = record.get("csv_sha256")

@@ -21,7 +21,7 @@ from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.evaluation import evaluate_runs
 from ehanet.fingerprint import digest, modules_sha256
 from ehanet.plugins import plugin_hashes
-from ehanet.records import read_record
+from ehanet.records import id_of, read_record
 from ehanet.training import fit
 from ehanet.transfer import check_same_weights
 
@@ -37,7 +37,7 @@ def find_recorded(run: str | Path, reports: str | Path = "reports") -> Path:
     """
     reports, parts = Path(reports), Path(run).parts
     if re.fullmatch("[0-9a-f]{16}", str(run)):
-        places = [path.parent for path in sorted(reports.glob("*/runs/*/*/seed*/record.json")) if _id_of(path) == str(run)]
+        places = [path.parent for path in sorted(reports.glob("*/runs/*/*/seed*/record.json")) if id_of(path) == str(run)]
         if len(places) > 1:
             raise ValueError(f"RUN: {run} is in several reports; give one of {', '.join(map(run_name, places))}")
     else:
@@ -49,13 +49,6 @@ def find_recorded(run: str | Path, reports: str | Path = "reports") -> Path:
     known = [run_name(path.parent) for profile in profiles for path in sorted(reports.glob(f"{profile}/runs/*/*/seed*/record.json"))]
     raise FileNotFoundError(f"RUN: no recorded run {str(run)!r} in {reports}; give <profile>/<data set>/<label>/seed<k>, "
                             f"one of {', '.join(known[:8]) or 'none'}{f' and {len(known) - 8} more' if known[8:] else ''}")
-
-
-def _id_of(path: Path) -> str | None:
-    try:
-        return read_record(path)["id"]
-    except ValueError:
-        return None  # damaged: another run's record is no hindrance, and this one's is found by its name
 
 
 def _in_a_report(folder: Path) -> bool:

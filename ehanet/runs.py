@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from torch import nn
 from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import RunConfig
 from ehanet.metrics.scores import read_scores
-from ehanet.records import read_record
+from ehanet.records import id_of, read_record
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,6 @@ def _recorded(run: Path, runs: str | Path, reports: str | Path) -> Iterator[Path
     """Further folders that may hold the record of ``run``: by its record's id below ``runs``, then in the reports, which hold no checkpoints."""
     in_reports = sorted(Path(reports).glob("*/runs/*/*/seed*/record.json"))
     if re.fullmatch("[0-9a-f]{16}", str(run)):
-        yield from (path.parent for path in chain(finished_runs(runs), in_reports) if _record_id(path) == str(run))
+        yield from (path.parent for path in chain(finished_runs(runs), in_reports) if id_of(path) == str(run))
     else:
         yield from (path.parent for path in in_reports if (path.parents[4].name, *path.parts[-4:-1]) == run.parts)
-
-
-def _record_id(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["id"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged: opening it says so
