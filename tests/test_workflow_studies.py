@@ -91,11 +91,13 @@ def test_a_study_passes_over_methods_that_are_not_trained(tmp_path, monkeypatch)
     (tmp_path / "own.yaml").write_text(PROFILE.replace("[ehanet]", "[ehanet, unet-32, {name: ehanet, label: trained, encoder_weights: gone.safetensors}]")
                                        + "studies: {robustness: {methods: [unet-32, trained, ehanet]}}\n")
 
-    def chosen(overrides: str) -> list[str]:
-        return make_plan(load_profile("own", overrides, folder=tmp_path), None)["robustness/phantom-polyp"].parameters["methods"]
+    def chosen(overrides: str) -> list[str] | None:
+        study = make_plan(load_profile("own", overrides, folder=tmp_path), None).get("robustness/phantom-polyp")
+        return study and study.parameters["methods"]
 
     assert chosen("") == ["unet-32", "ehanet"], "the row without its weights file is absent"
     assert chosen("methods=[ehanet]") == ["ehanet"]
+    assert chosen("methods=[lanet]") is None, "where none is left there is no study: without a choice it would be of every row"
 
 
 def test_how_many_networks_are_looked_into_can_be_set(tmp_path, monkeypatch):

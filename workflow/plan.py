@@ -110,7 +110,8 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
             if dataset in datasets and needed in before:
                 labels, across = {run.label: bool(run.plugin) for run in runs}, own.get("across")
                 given = {**common, **folders, **published, "rows": rows} | ({"source": source} if across in CATALOGUE else {})
-                add(study, study_parameters(study, given, own, labels, profile.labels), [before[needed]], source_files(across, source) if across else ())
+                if parameters := study_parameters(study, given, own, labels, profile.labels):
+                    add(study, parameters, [before[needed]], source_files(across, source) if across else ())
     last = _step(profile.name, "report", {}, {"reports": reports, "title": profile.title}, list(steps.values()), {}, [])
     return {**steps, last.id: last}
 

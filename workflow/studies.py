@@ -10,13 +10,16 @@ from workflow import kinds
 COUNTS = ("images", "images_across", "methods")  # the study "inside" takes the number of its methods, "robustness" their labels
 
 
-def study_parameters(study: str, given: dict, own: dict, labels: dict[str, bool], known_labels: list[str]) -> dict:
+def study_parameters(study: str, given: dict, own: dict, labels: dict[str, bool], known_labels: list[str]) -> dict | None:
     """The parameters that a study's notebook has, with the profile's own values for some.
 
     Args:
         given: what every study is given where its notebook has it. own: what the profile says of this one.
         labels: of the data set's rows -> whether the network is the user's own; those join the ``methods`` that are chosen.
         known_labels: those that the profile may name: a row that an override leaves out, or that cannot be trained here, is passed over.
+
+    Returns:
+        None where no row of those that the profile chooses is there to study: an empty choice would mean all of them.
 
     Raises:
         ValueError: a parameter that the notebook does not have, or a value that its step would refuse; one line.
@@ -32,6 +35,8 @@ def study_parameters(study: str, given: dict, own: dict, labels: dict[str, bool]
         raise ValueError(f"studies: {study}: {error}") from None
     if (chosen := own.get("methods")) and isinstance(chosen, list):
         parameters["methods"] = [label for label in dict.fromkeys([*chosen, *(label for label, users in labels.items() if users)]) if label in labels]
+        if not parameters["methods"]:
+            return None
     return parameters
 
 
