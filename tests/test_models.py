@@ -161,7 +161,7 @@ def test_local_weights_in_timm_and_in_apple_names(tmp_path):
     assert from_timm.encoder.initialisation == "timm.safetensors"
     assert all(torch.equal(a, b) for a, b in zip(from_timm.encoder.net.state_dict().values(), source.state_dict().values()))
 
-    from ehanet.models.encoders import timm_name
+    from ehanet.models.weight_names import timm_name
     from test_golden import TENSORS
 
     by_timm_name = source.state_dict()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import timm
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ehanet.config import find_weights
+from ehanet.models.weight_names import from_apple, from_efficientnet_pytorch, is_apple, is_efficientnet_pytorch
 
 STRIDES = [2, 4, 8, 16, 32]
 KERAS_MOBILENET = "mobilenetv1_100.keras"
@@ -66,8 +66,8 @@ def build_encoder(name: str = "mobilevit_s", pretrained: bool = False, weights: 
             (padding "same", batch-norm eps 1e-3, without the last block, which no feature map needs).
         pretrained: timm's ImageNet weights.
         weights: a local file (.safetensors, .pth, .pt) in timm's names; for MobileViT also in Apple's names, whose
-            BGR input is turned to RGB. A MobileNetV1 file without the last block gets the Keras layout. A relative
-            path that does not exist is looked up in the folder that the environment variable EHANET_WEIGHTS names.
+            BGR input is turned to RGB, for ``tf_efficientnet_*`` also in those of the package efficientnet_pytorch. A MobileNetV1 file without the last block
+            gets the Keras layout. Where a relative path is looked for: :func:`ehanet.config.find_weights`.
 
     Raises:
         ValueError: unknown name, maps at other strides, a file that does not fit, or no weights to be had.
@@ -181,15 +181,16 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, not tensors by name; give a state dict")
     state = state.get("state_dict", state)
-    if any("exp_1x1" in key for key in state):
-        state = {timm_name(key): value for key, value in state.items()}
-        state["stem.conv.weight"] = state["stem.conv.weight"].flip(1)  # Apple trained on BGR, we feed RGB
-    return state
+    return from_apple(state) if is_apple(state) else state
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
     """Copy the tensors that ``net`` has; classifier and expansion in the file are passed over, anything missing is an error."""
     own = net.state_dict()
+    if is_efficientnet_pytorch(state):
+        if not name.startswith("tf_efficientnet"):
+            raise ValueError(f"encoder weights {path}: trained with TensorFlow's padding; the encoder must be one of timm's tf_efficientnet_*, got {name!r}")
+        state = from_efficientnet_pytorch(state, list(own))
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     if missing:
         raise ValueError(f"encoder weights {path}: no tensor {missing[0]!r} ({len(missing)} missing); not a file for {name!r}")
@@ -198,37 +199,3 @@ def _fill(net: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> No
         raise ValueError(f"encoder weights {path}: {wrong[0]!r} has shape {tuple(state[wrong[0]].shape)}, "
                          f"{name!r} needs {tuple(own[wrong[0]].shape)}")
     net.load_state_dict({key: state.get(key, value) for key, value in own.items()})
-
-
-_APPLE_TO_TIMM = [
-    (r"^encoder\.", ""),
-    (r"^conv_1\.block\.", "stem."),
-    (r"^conv_1x1_exp\.block\.", "final_conv."),
-    (r"^classifier\.", "head."),
-    (r"^layer_(\d)\.", lambda m: f"stages.{int(m[1]) - 1}."),
-    (r"\.block\.exp_1x1\.block\.", ".conv1_1x1."),
-    (r"\.block\.conv_3x3\.block\.", ".conv2_kxk."),
-    (r"\.block\.red_1x1\.block\.", ".conv3_1x1."),
-    (r"\.local_rep\.conv_3x3\.block\.", ".conv_kxk."),
-    (r"\.local_rep\.conv_1x1\.block\.conv\.", ".conv_1x1."),
-    (r"\.global_rep\.(\d)\.pre_norm_mha\.0\.", r".transformer.\1.norm1."),
-    (r"\.global_rep\.(\d)\.pre_norm_mha\.1\.qkv_proj\.", r".transformer.\1.attn.qkv."),
-    (r"\.global_rep\.(\d)\.pre_norm_mha\.1\.out_proj\.", r".transformer.\1.attn.proj."),
-    (r"\.global_rep\.(\d)\.pre_norm_ffn\.0\.", r".transformer.\1.norm2."),
-    (r"\.global_rep\.(\d)\.pre_norm_ffn\.1\.", r".transformer.\1.mlp.fc1."),
-    (r"\.global_rep\.(\d)\.pre_norm_ffn\.4\.", r".transformer.\1.mlp.fc2."),
-    (r"\.global_rep\.\d\.(weight|bias)$", r".norm.\1"),
-    (r"\.conv_proj\.block\.", ".conv_proj."),
-    (r"\.fusion\.block\.", ".conv_fusion."),
-]
-
-
-def timm_name(apple_name: str) -> str:
-    """timm's name of a MobileViT tensor in Apple's (and the authors') naming, e.g. ``encoder.conv_1.block.conv.weight``."""
-    name = apple_name
-    for pattern, replacement in _APPLE_TO_TIMM:
-        name = re.sub(pattern, replacement, name)
-    # Apple calls batch norms ``norm`` inside its conv blocks; timm keeps ``norm`` for the transformer's layer norms only.
-    if not re.search(r"^stages\.\d\.\d\.norm\.", name):
-        name = re.sub(r"\.norm\.", ".bn.", name)
-    return name

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from ehanet.models.ehanet import EHANet
-from ehanet.models.encoders import timm_name
+from ehanet.models.weight_names import timm_name
 
 _AHFA_PARTS = {
     "input_conv": "reduce",
