@@ -76,7 +76,7 @@ METHODS = {
     "resnet34-unet": Look("ResNet-34 + U-Net", ORANGE, "X"),
     "lw-mhfi-net": Look("LW-MHFI-Net", PURPLE, "8"),  # never drawn: its row has no numbers
 }
-ENCODERS = {"mobilenetv1": "MobileNetV1", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # in labels such as mobilenetv1-unet
+ENCODERS = {"mobilenetv1": "MobileNetV1", "resnet34": "ResNet-34", "resnet50": "ResNet-50", "lite0": "EfficientNet-Lite0", "lite2": "EfficientNet-Lite2"}  # in labels such as mobilenetv1-unet
 _COLOURS = (BLUE, GREEN, PURPLE, ORANGE, SKY, OCHRE)
 _MARKERS = ("d", ">", (4, 1, 0), (8, 1, 0))  # no base method's: the first that variants and methods of the user's own take
 _SCALES = {"*": 1.5, "P": 1.15, "X": 1.15, "d": 1.2, (4, 1, 0): 1.6, (8, 1, 0): 1.6}  # markers that look small at the size of others
