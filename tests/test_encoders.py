@@ -112,7 +112,8 @@ def test_names_of_efficientnet_pytorch_with_and_without_excitation(tmp_path):
 
 
 @pytest.mark.parametrize("make, error, message", [
-    (lambda p: p / "none.safetensors", FileNotFoundError, "not found"),
+    (lambda p: p / "none.safetensors", FileNotFoundError, r"not found; give .* \(WEIGHTS=folder of make\)$"),
+    (lambda p: "no_package/none.pth", FileNotFoundError, "weights file no_package/none.pth not found; .*; if no_package is a package, install it"),
     (lambda p: (p / "junk.safetensors").write_bytes(b"junk") and p / "junk.safetensors", ValueError, "not a readable weights file"),
     (lambda p: (save_file({"a": torch.zeros(1)}, p / "a.safetensors"), p / "a.safetensors")[1], ValueError, "not a file for 'mobilevit_s'"),
 ])
