@@ -116,6 +116,7 @@ def test_names_of_efficientnet_pytorch_with_and_without_excitation(tmp_path):
     (lambda p: "no_package/none.pth", FileNotFoundError, "weights file no_package/none.pth not found; .*; if no_package is a package, install it"),
     (lambda p: (p / "junk.safetensors").write_bytes(b"junk") and p / "junk.safetensors", ValueError, "not a readable weights file"),
     (lambda p: (save_file({"a": torch.zeros(1)}, p / "a.safetensors"), p / "a.safetensors")[1], ValueError, "not a file for 'mobilevit_s'"),
+    (lambda p: (torch.save({"layer_1.0.block.exp_1x1.block.conv.weight": torch.zeros(1)}, p / "a.pt"), p / "a.pt")[1], ValueError, "not a file for 'mobilevit_s'"),
 ])
 def test_bad_weights_files(tmp_path, make, error, message):
     with pytest.raises(error, match=message) as raised:

@@ -44,7 +44,7 @@ def is_apple(state: Mapping[str, Tensor]) -> bool:
 def from_apple(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A MobileViT's state dict in timm's names, its first convolution for RGB: Apple trained on BGR."""
     state = {timm_name(key): value for key, value in state.items()}
-    return state | {"stem.conv.weight": state["stem.conv.weight"].flip(1)}
+    return state | {key: state[key].flip(1) for key in ("stem.conv.weight",) if key in state}  # where it is missing, filling the network says so
 
 
 def timm_name(apple_name: str) -> str:
