@@ -59,7 +59,7 @@ def test_patients_cut_by_a_split_of_slices(tmp_path):
     small = Dataset(data.name, data.images[kept], data.masks[kept], data.ids[:80], data.groups[:80], parts, data.manifest)
     table = leakage_report(small, tmp_path)
     by_patient, by_slice = table.rows[:3], table.rows[3:]
-    assert all(row["groups"] == 0 for row in by_patient) and all(row["split"] == "by slice, as released" and row["groups"] > 0 for row in by_slice)
+    assert all(row["groups"] == 0 for row in by_patient) and all(row["split"] == "by slice" and row["groups"] > 0 for row in by_slice)
     listed = pd.read_csv(tmp_path / "leakage" / "phantom-glioma.csv")
     across = listed[listed["first_split"] != listed["second_split"]]
     assert len(across) == sum(row["pairs"] for row in by_patient)

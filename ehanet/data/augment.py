@@ -46,7 +46,9 @@ class Augmentation:
             each for half of the images, without interpolation.  ``"released"``: the recipe of
             the released code, each with probability 0.3: rotation within 35 degrees, horizontal
             flip, vertical flip, coarse dropout of up to 10 holes of up to 32 x 32 pixels at
-            256 x 256 (scaled with the size; the mask is kept).  ``"standard"``: flips and
+            256 x 256 (scaled with the size; the mask is kept). The library that the release calls
+            reads its arguments as exactly 10 holes of exactly 32 x 32 pixels of the original image,
+            whatever its size: each number and side here is drawn from 1 on.  ``"standard"``: flips and
             transpose, affine (30 degrees, scale 0.75 to 1.3, shift 10 %), colour jitter, light
             blur and noise.  ``"strong"``: the same with elastic deformation (knots moved by up to
             6 % of the side) in half of the images, then CutMix in half of them: a rectangle of the

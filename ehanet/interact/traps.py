@@ -40,7 +40,7 @@ def edges_picture(example: Example, edges: dict[str, np.ndarray]) -> Picture:
 
 
 def split_leak(data: Dataset, seed: int = 0) -> pd.DataFrame:
-    """How many groups (patients) have images in more than one part of the split, and in training and test: split by image, as released, and by group, both by
+    """How many groups (patients) have images in more than one part of the split, and in training and test: split by image and by group, both by
     the rule with ``seed``."""
     def parts_of(places: list[str]) -> list[set[str]]:
         return [{place for place, owner in zip(places, data.groups) if owner == group} for group in set(data.groups)]

@@ -105,9 +105,9 @@ def _table(dataset: str, rows: dict[str, Result], choices: pd.DataFrame) -> tupl
     notes = ["Each row changes only what it names. Δ: minus the first row; of trainings with a 95 % bootstrap interval, image by image; "
              "of evaluations without one, since the predictions are the same.",
              "The row-wise Hausdorff value is the root of a number of pixels, not a distance: it cannot be compared with the others.",
-             "Further choices of the released code that no number here shows: the test script reads the validation list; an empty mask ends it; "
-             "a last batch of one image ends the training; masks are soft after resizing; what is printed as S-measure and E-measure are F-scores; "
-             "one seed; slices of one LGG patient may lie in several splits (see the leakage audit)."]
+             "Further choices of the released code that no number here shows: the test script reads the validation list, and stops at an image where "
+             "neither mask nor prediction holds an object; a last batch of one image ends the training; masks are soft after resizing; the functions named after "
+             "S-measure and E-measure compute F-scores; one seed; the split is asked to be 8:1:1 and no more, so that slices of one LGG patient may lie in several parts (see the leakage audit)."]
     missing = [released for name, (released, _) in TRAINING.items() if name not in rows]
     if missing:
         notes.append(f"Not trained in this profile: {'; '.join(missing)}. config/ablations.yaml trains them.")
