@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehanet.losses import EHANetLoss, LogitLoss, _by_error, _lovasz_two_classes, dice_bce, lovasz_softmax
+from ehanet.models import build_loss
+from ehanet.models.hiformer import HiFormerLoss
 from ehanet.models.output import SegmentationOutput
 
 
@@ -213,10 +215,24 @@ def test_edge_losses_of_the_ablation():
         assert EHANetLoss(edge_loss=name)(out, mask, label).edge.item() == pytest.approx(value, abs=1e-6), name
 
 
+def test_losses_of_rivals_as_their_authors_train_them():
+    """Two pixels, probability 3/4 and 1/4, the first one an object."""
+    mask = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    out = SegmentationOutput(torch.tensor([np.log(3), -np.log(3)]).view(1, 1, 1, 2).float(), [], None, None)
+    bce, dice = -np.log(0.75), 1 - (2 * 0.75 + 1) / (1 + 1 + 1)
+    squared = 1 - 2 * 0.75 / (0.75 ** 2 + 0.25 ** 2 + 1)  # the same for object and background
+    expected = {"canet": bce, "resunetpp": dice, "resunetpp-wide": dice, "hiformer-b": 0.4 * bce + 0.6 * squared,
+                "unet": 0.5 * bce + 0.5 * dice, "resunet": 0.5 * bce + 0.5 * dice}
+    for name, value in expected.items():
+        assert build_loss(name)(out, mask).total.item() == pytest.approx(value, abs=1e-5), name
+    assert HiFormerLoss()(out, 1 - mask).total.item() == pytest.approx(0.4 * -np.log(0.25) + 0.6 * (1 - 2 * 0.25 / 1.625), abs=1e-5)
+
+
 def test_half_precision_outputs_are_scored_in_float32():
     mask = torch.ones(2, 1, 8, 8)
     assert EHANetLoss()(output(torch.bfloat16), mask, mask).total.dtype == torch.float32
-    assert LogitLoss()(output(torch.bfloat16), mask).total.dtype == torch.float32
+    for loss in (LogitLoss, HiFormerLoss):
+        assert loss()(output(torch.bfloat16), mask).total.dtype == torch.float32
 
 
 def test_both_channels_have_the_gradient_of_their_class():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ehanet.losses import LogitLoss
 from ehanet.models.blocks import conv_bn, conv_bn_relu, resize
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
@@ -102,7 +103,13 @@ class ChainedPooling(nn.Module):
         return x
 
 
-@register("canet")
+class CANetLoss(LogitLoss):
+    """BCE alone, as the authors train it."""
+
+    bce, dice = 1.0, 0.0
+
+
+@register("canet", loss=CANetLoss, note="input in [0, 1], the authors' in [-1, 1]")
 def canet(pretrained: bool = False) -> CANet:
     """CANet under its registered name. It has no backbone: ``pretrained`` changes nothing."""
     return CANet()

@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
+from ehanet.losses import LossTerms
 from ehanet.models.blocks import resize
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
 
-CNN, SWIN = "resnet50", "swin_tiny_patch4_window7_224"
+CNN, SWIN = "resnet50.tv_in1k", "swin_tiny_patch4_window7_224"
 FINE, MIDDLE, COARSE = 96, 192, 384  # channels of Swin-T at strides 4, 8, 16
 GRIDS = {FINE: 56, COARSE: 14}  # tokens a side at 224 x 224, the size the position embeddings are learned for
 
@@ -38,12 +39,13 @@ class HiFormer(nn.Module):
     Decoder: t3 by two (3x3 to 128, GroupNorm 32, ReLU, x2), t1 by one without x2, their sum, 1x1 to 16, ReLU, x4, 3x3.
 
     One choice differs. The paper draws self-attention of all tokens as these blocks and drops the class token before the
-    decoder. Public copies of its code compute them (2.6 GMAC more) but pass on what came before, so that no parameter of
+    decoder. The authors' code computes them (2.6 GMAC more) but passes on what came before, so that no parameter of
     the fusion is ever trained, and the published cost leaves them out. Here the class token alone attends and is then
     added: the same parameters, all of them used, at the published cost.
 
     Any size: the CNN rounds up, patch merging and the windows of 7 x 7 pad inside, position embeddings are resized.
-    Stochastic depth, 0.1 in the authors' Swin stages, is off: dropout here is ``nn.Dropout`` only.
+    Stochastic depth, 0.1 in the authors' Swin stages, is off: dropout here is ``nn.Dropout`` only. The authors' code loads ImageNet
+    weights into the Swin stages and then draws all their linear layers and norms anew; with ``pretrained`` ours keep them.
     """
 
     def __init__(self, pretrained: bool = False):
@@ -182,7 +184,23 @@ def _conv_norm(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.GroupNorm(32, width), nn.ReLU())
 
 
-@register("hiformer-b", note="fusion blocks attend from the class token, which is added to the patches; stochastic depth off")
+class HiFormerLoss:
+    """0.4 cross-entropy + 0.6 Dice of the authors' training, of two classes whose softmax is the sigmoid of the logit.
+
+    Dice of one class, sums over the batch: 1 - (2 sum(p y) + 1e-5) / (sum p^2 + sum y^2 + 1e-5); the mean of object and background.
+    """
+
+    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
+        logits = output.logits.float()
+        target = mask.to(logits.dtype)
+        dice = [1 - (2 * (p * y).sum() + 1e-5) / (p.square().sum() + y.square().sum() + 1e-5)
+                for p, y in ((logits.sigmoid(), target), ((-logits).sigmoid(), 1 - target))]
+        region = 0.4 * F.binary_cross_entropy_with_logits(logits, target) + 0.6 * torch.stack(dice).mean()
+        return LossTerms(region, None, [region])
+
+
+@register("hiformer-b", loss=HiFormerLoss, note="fusion blocks attend from the class token, which is added to the patches; stochastic depth off; "
+                                                "pretrained Swin stages keep their weights, which the authors' code draws anew")
 def hiformer_b(pretrained: bool = False) -> HiFormer:
     """HiFormer-B under its registered name, on ResNet-50 and Swin-T."""
     return HiFormer(pretrained)

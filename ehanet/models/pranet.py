@@ -17,7 +17,7 @@ from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
 
-RES2NET = "res2net50d"  # timm's name of Res2Net-50 v1b 26w 4s: deep stem, average-pooled shortcuts
+RES2NET = "res2net50d"  # timm's name of Res2Net-50 v1b 26w 4s: deep stem, average-pooled shortcuts; without weights timm begins each block's last batch norm at 0
 REDUCED = 32
 UNWEIGHTED = "BCE of its structure loss not weighted, as in the authors' code; the paper weighs it"
 

@@ -64,7 +64,7 @@ class ResidualUnit(nn.Module):
         return self.body(x) + self.skip(x)
 
 
-@register("resunet", note="skips of the units are 3x3 convolutions, in the paper identities where shapes allow")
+@register("resunet", note="skips of the units are 3x3 convolutions, in the paper identities where shapes allow; Dice + BCE as in the code that has these skips")
 def resunet(pretrained: bool = False) -> ResUNet:
     """ResUNet under its registered name. It has no backbone: ``pretrained`` changes nothing."""
     return ResUNet()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ehanet.losses import LogitLoss
 from ehanet.models.blocks import bn_relu_conv, conv_bn, conv_bn_relu
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
@@ -168,13 +169,19 @@ def _excited_unit(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(Residual(body, conv_bn(channels, width, 1, bias=True, stride=stride)), Excitation(width, 8))
 
 
-@register("resunetpp")
+class ResUNetPPLoss(LogitLoss):
+    """Dice alone, as the authors train it."""
+
+    bce, dice = 0.0, 1.0
+
+
+@register("resunetpp", loss=ResUNetPPLoss)
 def resunetpp(pretrained: bool = False) -> ResUNetPP:
     """ResUNet++ of the authors' width. It has no backbone: ``pretrained`` changes nothing."""
     return ResUNetPP()
 
 
-@register("resunetpp-wide", note="the re-implementation with 14.48 M parameters, which the paper's comparison seems to use")
+@register("resunetpp-wide", loss=ResUNetPPLoss, note="the re-implementation with 14.48 M parameters, which the paper's comparison seems to use")
 def resunetpp_wide(pretrained: bool = False) -> ResUNetPPWide:
     """The wide re-implementation. It has no backbone: ``pretrained`` changes nothing."""
     return ResUNetPPWide()

@@ -14,7 +14,7 @@ from ehanet.models.blocks import conv_bn_relu
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
 
-NOTE = "batch norm, padded convolutions, nearest upsampling and a 3x3 convolution as up-convolution"
+NOTE = "batch norm, padded convolutions, nearest upsampling and a 3x3 convolution as up-convolution; Dice + BCE, the paper has a weighted cross-entropy"
 
 
 class UNet(nn.Module):
