@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehanet.config import RunConfig
-from ehanet.devices import compute_dtype, describe_device, find_device, peak_memory, place
+from ehanet.devices import compute_dtype, describe_device, device_or_other, peak_memory, place
 from ehanet.models import build_model
 from ehanet.models.encoders import encoder_layout
 from ehanet.models.flips import mean_prediction
@@ -26,7 +26,7 @@ GAIN = 1.05  # the next larger batch is tried while the last one was faster by t
 REPEATS, SECONDS = 5, 1.0  # a speed is the median of so many repetitions, fewer where they take longer than this together
 
 
-def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto") -> list[dict]:
+def measure_costs(configs: Sequence[RunConfig], size: int) -> list[dict]:
     """:func:`measure_cost` of each, one after another, every one in a process of its own so that memory is its own.
 
     A network that cannot be measured leaves ``{"label", "method", "reason"}``.
@@ -39,7 +39,7 @@ def measure_costs(configs: Sequence[RunConfig], size: int, device: str = "auto")
     for config in configs:
         try:
             with ProcessPoolExecutor(1, mp_context=context) as pool:  # unlike a Pool it notices when its process is killed
-                rows.append(pool.submit(measure_cost, config, size, device).result())
+                rows.append(pool.submit(measure_cost, config, size).result())
         except Exception as error:
             rows.append({"label": config.label, "method": config.method, "reason": f"not measured: {type(error).__name__}: {' '.join(str(error).split())}"})
     return rows
@@ -73,14 +73,14 @@ def _options(config: RunConfig) -> dict:
     return options
 
 
-def measure_cost(config: RunConfig, size: int, device: str = "auto") -> dict:
+def measure_cost(config: RunConfig, size: int) -> dict:
     """Cost of the network of one configuration, in this process.
 
     Returns:
         label, method, parameters (used), gmac at 256 x 256, side (pixels of the timings), precision, rate_1 (images a second at batch 1), rate_best and
         batch_best, memory_mb (peak of a training step of 4 images beyond what the process held before), device.
     """
-    where = find_device(device)
+    where = device_or_other(config.device)
     dtype = compute_dtype(config.precision, where)
     start = peak_memory(where)
     torch.manual_seed(0)

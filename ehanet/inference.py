@@ -128,12 +128,18 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
     probabilities, edges = [], []
     for start in range(0, len(indices), batch_size):
         batch = np.ascontiguousarray(dataset.images[indices[start:start + batch_size]])
-        found, edge = mean_prediction(model, torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255, config.test_flips)
+        with _float32_in_full(torch.float32):
+            found, edge = mean_prediction(model, torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255, config.test_flips)
         probabilities.append(found.cpu().numpy())
         if edge is not None:
             edges.append(edge.cpu().numpy())
     return Predictions([dataset.ids[index] for index in indices], np.concatenate(probabilities), np.concatenate(edges) if edges else None,
                        read_record(run_dir / "record.json")["id"])
+
+
+def _float32_in_full(dtype: torch.dtype):
+    """A block in which a GPU multiplies float32 in convolutions as it is; CUDA's default takes ten bits of it."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=dtype != torch.float32)
 
 
 def fast_network(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
@@ -177,7 +183,8 @@ class _Network:
             if self.device.type == "cpu":
                 keep_memory()
             self.mean = recorded(self._mean, self.device)
-        return self.mean(images)[0].float()
+        with _float32_in_full(self.dtype):
+            return self.mean(images)[0].float()
 
     def _mean(self, images: Tensor) -> list[Tensor]:
         return [mean_prediction(self._forward, images, self.flips)[0]]

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import ehanet
-from ehanet.files import file_sha256, part_path, write_json
+from ehanet.files import file_sha256, part_path, write_atomically, write_json
 from ehanet.fingerprint import modules_sha256
 from ehanet.record_schema import SCHEMA, check_record, record_id
 
@@ -72,6 +72,12 @@ def id_of(path: Path) -> str | None:
         return None
 
 
+def keep_record(run_dir: str | Path, folder: str | Path) -> None:
+    """Copy a run's history and its record into a report; the record last, since scores count beside the record that they were made from."""
+    for name in ("history.csv", "record.json"):
+        write_atomically(Path(folder, name), Path(run_dir, name).read_bytes())
+
+
 def table_parts(table: str | Path, record: dict) -> list[Path]:
     """The files of a CSV table: itself, or its parts where ``csv_sha256`` in its record is a list."""
     written = record.get("csv_sha256")
@@ -97,11 +103,12 @@ def read_beside(table: str | Path) -> dict:
 
 def _commit() -> dict:
     """The checkout's commit and whether the package differed from it; outside a checkout the commit that ``git archive`` (and so a download of the
-    sources as an archive) writes into commit.txt, else None."""
+    sources as an archive) writes into commit.txt, else None. Installed inside somebody's own repository, it is none of that repository's files."""
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", Path(__file__).parent, *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "--", ".").strip())}
     except (OSError, subprocess.CalledProcessError):
         commit = (Path(__file__).parent / "commit.txt").read_text().strip()

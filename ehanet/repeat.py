@@ -8,7 +8,6 @@ comes out lies in the report of the profile, below repeated/<id of the record>/,
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.evaluation import evaluate_runs
 from ehanet.fingerprint import digest, modules_sha256
 from ehanet.plugins import plugin_hashes
-from ehanet.records import id_of, read_record
+from ehanet.records import id_of, keep_record, read_record
 from ehanet.training import fit
 from ehanet.transfer import check_same_weights
 
@@ -94,10 +93,7 @@ def repeat_run(folder: Path, root: str | Path | None = None, runs: str | Path = 
     for name in scored:
         part = data if name == data.name else load_dataset(name, root=root, size=config.size)
         evaluate_runs(part, run_dir.parents[1], out, [{"method": config.method, "label": config.label, "seed": config.seed}])
-    kept = out / "runs" / Path(*folder.parts[-3:])
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in ("history.csv", "record.json"):  # the record last: scores count only beside the record that they were made from
-        shutil.copyfile(run_dir / name, kept / name)
+    keep_record(run_dir, out / "runs" / Path(*folder.parts[-3:]))
     return again
 
 

@@ -192,6 +192,21 @@ def test_a_run_of_a_device_that_is_not_here_predicts_on_the_one_that_is(model, t
     assert found.probabilities.mean((1, 2)) == pytest.approx([50 / 255, 200 / 255], abs=1e-4)
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("bfloat16", True)])
+def test_float32_is_float32_on_a_gpu(precision, tf32):
+    """PyTorch's default there is ten bits of it in convolutions; whoever predicts leaves the setting as it was."""
+    seen = []
+
+    class Watching(nn.Conv2d):
+        def forward(self, images):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(images)
+
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        predict(Watching(3, 1, 1), np.zeros((8, 8, 3), np.uint8), precision=precision)
+        assert seen == [tf32] and torch.backends.cudnn.allow_tf32
+
+
 def test_a_file_that_is_no_image(model, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="x.png: not a readable image"):

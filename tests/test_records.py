@@ -1,6 +1,7 @@
 """Records, checkpoints and runs: complete, atomic, and refused when damaged."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from test_environment import tracked
 
 import ehanet
-from ehanet import load_run
+from ehanet import load_run, records
 from ehanet.checkpoints import Saver, load_checkpoint, save_checkpoint
 from ehanet.files import write_atomically
 from ehanet.records import read_record, write_record
@@ -49,6 +50,29 @@ def test_a_record_that_the_schema_does_not_describe_is_not_written(tmp_path, cha
     with pytest.raises(ValueError, match="kind: 'note' is none of data, run"):
         write_record(tmp_path / "r.json", "note")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_inside_another_repository_names_none_of_its_commits(tmp_path, monkeypatch):
+    """As pip installs it into the folder .venv of somebody's project."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    package = tmp_path / ".venv" / "ehanet"
+    package.mkdir(parents=True)
+    (package / "commit.txt").write_text("$Format:%H$\n")
+    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
+    assert records._commit() == {"commit": None, "dirty": None}
+
+
+def test_a_run_is_kept_history_first(tmp_path, monkeypatch):
+    """A kill between the two files leaves no record, so the run does not count as kept."""
+    run, kept = tmp_path / "run", tmp_path / "report" / "run"
+    run.mkdir()
+    for name in ("history.csv", "record.json"):
+        (run / name).write_text(name)
+    written = []
+    monkeypatch.setattr(records, "write_atomically", lambda path, content: (written.append(path.name), write_atomically(path, content)))
+    records.keep_record(run, kept)
+    assert written == ["history.csv", "record.json"] and (kept / "record.json").read_text() == "record.json"
 
 
 def test_an_altered_record_is_refused(tmp_path):

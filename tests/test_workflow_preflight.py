@@ -22,6 +22,7 @@ def planned(**changes):
     ({"method": "unet-32", "zero_init": True, "label": "b"}, "phantom-polyp/b: zero_init: only a MobileViT that starts from random weights can begin so"),
     ({"encoder": "resnet18", "zero_init": True}, "phantom-polyp/ehanet: zero_init: only a MobileViT"),
     ({"initial_weights": "nowhere.safetensors"}, "phantom-polyp/ehanet: weights file nowhere.safetensors not found"),
+    ({"teacher": __file__}, f"phantom-polyp/ehanet: {__file__} "),
     ({"plugin": "nowhere.py", "method": "my-net"}, "phantom-polyp/my-net: plugins: nowhere.py not found"),
 ])
 def test_the_first_problem_is_named(changes, message):

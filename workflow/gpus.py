@@ -40,7 +40,7 @@ def gpu_share() -> int:
 def one_gpu(wait: float = 2.0) -> Iterator[str | None]:
     """Take a free GPU of this machine for the block, waiting for one where none is; None where there is no GPU.
 
-    Where GPUs are shared, a free place on one, the first places of all of them first. CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
+    One GPU alone is not locked: a batch system gives each job its own under the same number. Where GPUs are shared, a free place on one, the first places of all of them first. CUDA_VISIBLE_DEVICES names it to the processes started in the block. A killed holder's lock is free at once.
     """
     gpus = find_gpus()
     if len(gpus) < 2:

@@ -37,14 +37,14 @@ def find_problem(configurations: list[dict]) -> str | None:
     from ehanet.devices import check_device
     from ehanet.models import build_loss, build_model
     from ehanet.models.encoders import zero_init
-    from ehanet.models.pretrained import fill_weights
+    from ehanet.models.pretrained import fill_weights, read_about
     from ehanet.plugins import load_plugin
 
     built = set()
     for values in configurations:
         config = RunConfig.from_dict(values)
         options = {key: value for key, value in config.build_options.items() if key not in FILES}
-        key = json.dumps([config.plugin, config.method, options, config.loss_options, config.device, config.zero_init, config.initial_weights], sort_keys=True)
+        key = json.dumps([config.plugin, config.method, options, config.loss_options, config.device, config.zero_init, config.initial_weights, config.teacher], sort_keys=True)
         if key in built:
             continue
         built.add(key)
@@ -57,6 +57,8 @@ def find_problem(configurations: list[dict]) -> str | None:
                 zero_init(getattr(model, "encoder", None))
             if config.initial_weights:
                 fill_weights(model, find_weights(config.initial_weights))
+            if config.teacher:
+                read_about(find_weights(config.teacher))
             if config.plugin:
                 with torch.no_grad():
                     logits = model.eval()(torch.rand(2, 3, config.size, config.size)).logits

@@ -44,9 +44,11 @@ def train_live(config: RunConfig, run_dir: str | Path, root: str | Path | None =
         try:
             while not training.done():
                 time.sleep(every)
-                if (epochs := _epochs(run_dir)) > shown and not training.done():
-                    shown = epochs
-                    yield _state(run_dir)
+                if _epochs(run_dir) > shown and (run_dir / "last.pt").is_file() and not training.done():
+                    history, model = _state(run_dir)
+                    if len(history) > shown:
+                        shown = len(history)
+                        yield history, model
         finally:
             left.set()
         training.result()
@@ -60,7 +62,9 @@ def _epochs(run_dir: Path) -> int:
 
 
 def _state(run_dir: Path) -> tuple[pd.DataFrame, nn.Module]:
-    return pd.read_csv(run_dir / "history.csv"), restore_model(load_checkpoint(run_dir / "last.pt"))[0]
+    """Both from one file: on a GPU the checkpoint is written beside the training, and may be later than history.csv."""
+    state = load_checkpoint(run_dir / "last.pt")
+    return pd.DataFrame(state["history"]), restore_model(state)[0]
 
 
 def progress_picture(history: pd.DataFrame, model: nn.Module, examples: Sequence[Example], epochs: int) -> Picture:
