@@ -1,8 +1,8 @@
 """The walkthroughs with files: photographs, uploads, a training that is watched, finished runs, the checkpoint."""
 
-import json
 import base64
 import io
+import json
 import re
 import time
 from datetime import UTC, datetime
