@@ -225,7 +225,9 @@ def test_losses_of_rivals_as_their_authors_train_them():
                 "unet": 0.5 * bce + 0.5 * dice, "resunet": 0.5 * bce + 0.5 * dice}
     for name, value in expected.items():
         assert build_loss(name)(out, mask).total.item() == pytest.approx(value, abs=1e-5), name
-    assert HiFormerLoss()(out, 1 - mask).total.item() == pytest.approx(0.4 * -np.log(0.25) + 0.6 * (1 - 2 * 0.25 / 1.625), abs=1e-5)
+    out = SegmentationOutput(torch.full((1, 1, 1, 2), np.log(3)).float(), [], None, None)  # both 3/4: object and background differ
+    dice = (1 - 2 * 0.75 / (2 * 0.75 ** 2 + 1) + 1 - 2 * 0.25 / (2 * 0.25 ** 2 + 1)) / 2
+    assert HiFormerLoss()(out, mask).total.item() == pytest.approx(0.4 * -np.log(0.75 * 0.25) / 2 + 0.6 * dice, abs=1e-5)
 
 
 def test_half_precision_outputs_are_scored_in_float32():
