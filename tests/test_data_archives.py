@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -13,6 +14,7 @@ from archives import CLUTTER, kvasir, make_folder, make_tar, make_zip
 
 import ehanet.data.archives
 from ehanet.data.archives import archive_stem, open_source
+from ehanet.data.sources import describe
 
 FILES = kvasir(["a", "b", "c"]) | {f"Kvasir-SEG/{name}": data for name, data in CLUTTER.items()}
 WANTED = {name for name in FILES if not any(part in name for part in ("__MACOSX", ".DS_Store", "Thumbs.db"))}
@@ -25,6 +27,13 @@ MAKERS = {
     "a.tar.xz": make_tar,
     "folder": make_folder,
 }
+
+
+def test_the_hash_of_a_folder_is_that_of_the_files_that_its_reader_lists(tmp_path, fresh_cache):
+    plain, files = describe(make_folder(tmp_path / ".hidden" / "folder", {"b/y.png": b"y", "a.png": b"x"}), None), (("a.png", b"x"), ("b/y.png", b"y"))
+    assert plain["sha256"] == hashlib.sha256("".join(f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in files).encode()).hexdigest()
+    make_folder(tmp_path / ".hidden" / "folder", {name: b"?" for name in ("b/Thumbs.db", ".DS_Store", ".git/objects/ab", "__MACOSX/b/y.png", "desktop.ini")})
+    assert describe(tmp_path / ".hidden" / "folder", None) == plain
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 MEMBER_LIMIT = 512 * 2**20  # bytes of one unpacked member
@@ -57,7 +57,7 @@ class Source:
         if len(members) > COUNT_LIMIT:
             raise ValueError(f"{path} holds over {COUNT_LIMIT} files; that is none of the data sets")
         self.path = path
-        self.members = [member for member in members if not _is_clutter(member.pure)]
+        self.members = [member for member in members if not is_clutter(member.pure)]
         total = 0
         for member in self.members:
             if "\\" in member.path and not {"..", ""} & {*member.path.split("\\")} and ":" not in member.path:
@@ -175,7 +175,7 @@ class FolderSource(Source):
             for name in files:
                 file = Path(folder, name)
                 relative = file.relative_to(path).as_posix()
-                if _is_clutter(PurePosixPath(relative)):
+                if is_clutter(PurePosixPath(relative)):
                     continue
                 if file.is_symlink() and not file.resolve().is_relative_to(inside):
                     raise ValueError(f"{file} is a link that leaves the folder; copy the file there or pass the real folder")
@@ -225,8 +225,8 @@ def printable(text: object) -> str:
     return line if len(line) <= 300 else f"{line[:150]} ... {line[-100:]}"
 
 
-def _is_clutter(path: PurePosixPath) -> bool:
-    """What file browsers leave behind: resource forks, thumbnails, hidden files."""
+def is_clutter(path: PurePath) -> bool:
+    """Whether a path inside a source is what file browsers leave behind: resource forks, thumbnails, hidden files and folders."""
     return any(part in _CLUTTER or (part.startswith(".") and part not in (".", "..")) for part in path.parts)
 
 

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ehanet.data.archives import SUFFIXES, archive_stem
+from ehanet.data.archives import SUFFIXES, archive_stem, is_clutter
 from ehanet.data.cache import cache_root
 from ehanet.data.catalogue import Archive, Entry
 from ehanet.files import file_sha256, identity, write_atomically
@@ -85,7 +85,7 @@ def own_name(given: str | Path) -> str:
 def describe(path: Path, archive: Archive | None) -> dict:
     """File name, bytes and SHA-256 of a source, and whether it is the official file (None: not known).
 
-    The hash of a folder is that of the sorted list of its files' paths and hashes.
+    The hash of a folder is that of the sorted list of its files' paths and hashes, clutter of file browsers left out.
     """
     signature, size = _signature(path)
     note = cache_root() / "hashes" / f"{signature}.json"
@@ -106,7 +106,9 @@ def describe(path: Path, archive: Archive | None) -> dict:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    """The files that the folder's reader lists: without clutter, whose coming and going changes no data set."""
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in files if not is_clutter(file.relative_to(folder)))
 
 
 def _signature(path: Path) -> tuple[str, int]:
