@@ -193,7 +193,8 @@ def find_weights(path: str | Path, folder: str | Path | None = None) -> Path:
     Raises:
         FileNotFoundError: in none of these places.
     """
-    for place in _places(Path(path), folder or os.environ.get("EHANET_WEIGHTS")):
+    folder = folder or os.environ.get("EHANET_WEIGHTS")
+    for place in _places(Path(os.path.expanduser(path)), folder and os.path.expanduser(folder)):  # no shell has expanded the ~ of a profile
         if place.is_file():
             return place
     raise FileNotFoundError(f"weights file {path} not found; give the path of a file, or its folder in EHANET_WEIGHTS "

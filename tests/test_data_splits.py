@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehanet.data import load_dataset
-from ehanet.data.splits import SPLITS, read_split, rule_split, split_csv, write_split
+from ehanet.data.splits import SPLITS, read_split, resolve_split, rule_split, split_csv, write_split
 
 names = st.lists(st.text("abc123_", min_size=1, max_size=6), min_size=3, max_size=60, unique=True)
 
@@ -115,6 +115,14 @@ def test_which_split_is_taken_and_what_the_manifest_says(tmp_path, fresh_cache):
     back = load_dataset("kvasir-seg", root=tmp_path, size=16, split=written)
     assert all(np.array_equal(back.splits[part], data.splits[part]) for part in SPLITS)
     assert back.manifest["split"]["sha256"] == data.manifest["split"]["sha256"]
+
+
+def test_a_split_file_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_split(tmp_path / "s.csv", IDS, {"train": np.arange(len(IDS))})
+    assert resolve_split("own", IDS, IDS, "~/s.csv", [], 0)[1]["source"] == "s.csv"
+    with pytest.raises(FileNotFoundError, match="^the split file ~nobody-of-that-name/s.csv does not exist; "):
+        resolve_split("own", IDS, IDS, "~nobody-of-that-name/s.csv", [], 0)
 
 
 def test_names_with_commas_and_quotes_survive(tmp_path):

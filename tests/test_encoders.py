@@ -124,6 +124,16 @@ def test_bad_weights_files(tmp_path, make, error, message):
     assert "\n" not in str(raised.value)
 
 
+def test_weights_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.pth").touch()
+    assert find_weights("~/w.pth") == find_weights("w.pth", "~") == tmp_path / "w.pth"
+    monkeypatch.setenv("EHANET_WEIGHTS", "~")
+    assert find_weights("w.pth") == tmp_path / "w.pth"
+    with pytest.raises(FileNotFoundError, match="^weights file ~nobody-of-that-name/w.pth not found; "):
+        find_weights("~nobody-of-that-name/w.pth", "~nobody-of-that-name")
+
+
 def test_no_network_and_no_cached_weights(monkeypatch):
     monkeypatch.setattr("timm.create_model", lambda *a, **k: (_ for _ in ()).throw(OSError("offline")))
     with pytest.raises(ValueError, match="give encoder_weights=FILE .* or pretrained=False"):

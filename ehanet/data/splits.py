@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -113,7 +114,7 @@ def resolve_split(
     if split is None:
         file = next((folder / f"{name}.split.csv" for folder in folders if (folder / f"{name}.split.csv").is_file()), None)
     elif str(split) != rule:
-        file = Path(split)
+        file = Path(os.path.expanduser(split))
     if file is None and split is None and own and len(set(own)) > 1:
         rule = FOLDERS
     try:
