@@ -21,7 +21,7 @@ from archives import kvasir, make_zip
 import ehanet.data.download
 from ehanet.data import load_dataset
 from ehanet.data.__main__ import main
-from ehanet.data.catalogue import CATALOGUE
+from ehanet.data.catalogue import CATALOGUE, UNIONS
 from ehanet.data.download import download, download_dataset, missing_archives
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -268,14 +268,26 @@ def test_the_front_reports_errors_in_one_line_each(tmp_path, fresh_cache, capsys
     assert all(name in listed for name in CATALOGUE)
 
 
+def test_of_a_union_all_that_can_be_fetched_comes_first(fresh_cache, monkeypatch, capsys):
+    fetched = []
+    monkeypatch.setitem(UNIONS, "universal", ("lgg", "kvasir-seg", "phantom-polyp"))
+    monkeypatch.setattr("ehanet.data.__main__.download_dataset", lambda name, root: fetched.append(name) or (name == "lgg" and download_dataset(name, root)))
+    assert main(["universal", "--download"]) == 1
+    said = capsys.readouterr()
+    assert fetched == ["kvasir-seg", "lgg"] and "kvasir-seg: fetching kvasir-seg.zip" in said.out
+    assert said.err.startswith("universal: lgg has no direct download: log in at Kaggle")
+
+
 def test_a_folder_that_does_not_exist_is_named_once(capsys):
     assert main(["--source", "/nowhere/archives"]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err == "--source: /nowhere/archives does not exist; name the folder that holds the archives\n"
 
 
-@pytest.mark.parametrize(("arguments", "told"), [(["--download"], "--download: name what to fetch: kvasir-seg, "), ([""], "the name of a data set is empty; name a folder")])
-def test_a_command_without_a_data_set_is_refused(arguments, told, capsys):
+@pytest.mark.parametrize(("arguments", "told"), [(["--download"], "--download: name what to fetch: kvasir-seg, "),
+                                                 (["lgg", "--download", "--source", "/d"], "--download: nothing is fetched into --source; leave one of the two out"),
+                                                 ([""], "the name of a data set is empty; name a folder")])
+def test_a_command_that_says_too_little_or_too_much_is_refused(arguments, told, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert told in capsys.readouterr().err

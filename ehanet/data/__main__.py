@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ehanet.data.catalogue import CATALOGUE, Entry
+from ehanet.data.catalogue import CATALOGUE, Archive, Entry, parts_of
 from ehanet.data.dataset import Dataset, list_datasets, load_dataset
 from ehanet.data.download import download_dataset, missing_archives
 from ehanet.data.sources import find_part
@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("the name of a data set is empty; name a folder with images/ and masks/, or . for the current one")
     if options.download and not options.datasets:
         parser.error(f"--download: name what to fetch: {', '.join(CATALOGUE)}")
+    if options.download and options.source is not None:
+        parser.error("--download: nothing is fetched into --source; leave one of the two out (--root names the folder of downloads)")
     if not options.datasets and options.source is None:
         _print_catalogue()
         return 0
@@ -47,9 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.datasets:
         started = time.monotonic()
         try:
-            if options.download and options.source is None and name in CATALOGUE:
-                _announce(name, options.root)
-                download_dataset(name, options.root)
+            if options.download:
+                _fetch(name, options.root)
             dataset = load_dataset(name, root=options.source or options.root, size=options.size)
         except (ValueError, OSError) as error:
             print(f"{name}: {error}" if name not in str(error) else error, file=sys.stderr)
@@ -73,8 +74,16 @@ def _is_there(entry: Entry, source: Path) -> bool:
     return any(find_part(archive, source, alone=len(entry.archives) == 1) for archive in entry.archives)
 
 
-def _announce(name: str, root: Path | None) -> None:
-    for archive in missing_archives(name, root):
+def _fetch(name: str, root: Path | None) -> None:
+    """Fetch what is missing of a data set, or of the parts of a union: what has no direct download comes last, so that it does not keep the rest away."""
+    missing = {part: missing_archives(part, root) for part in parts_of(name) if part in CATALOGUE}
+    for part in sorted(missing, key=lambda part: any(archive.url is None for archive in missing[part])):
+        _announce(part, missing[part])
+        download_dataset(part, root)
+
+
+def _announce(name: str, missing: list[Archive]) -> None:
+    for archive in missing:
         if archive.url is None:
             continue  # download_dataset says how to get it
         size = "size not known" if archive.bytes is None else f"{archive.bytes / 1e6:.0f} MB"
