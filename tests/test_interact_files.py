@@ -13,7 +13,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from archives import discs, make_folder
+from archives import disc, discs, encoded, make_folder
 from interactive import change, model, shown  # noqa: F401 (fixtures)
 from PIL import Image
 
@@ -46,6 +46,13 @@ def test_examples_are_taken_from_every_layout_that_an_import_takes(tmp_path, fre
     for source in (tmp_path / "own", packed):
         found = examples.load_examples(source, size=32)
         assert found and all(example.image.shape == (32, 32, 3) and example.mask.all() for example in found)
+
+
+def test_a_data_set_without_test_images_is_named(tmp_path, fresh_cache):
+    for place in ("train", "val"):
+        make_folder(tmp_path / "own" / place, {f"{kind}/{place}.png": encoded(disc(0) * np.uint8(255), "PNG") for kind in ("images", "masks")})
+    with pytest.raises(ValueError, match="^own has no images in its part test, only in train, val; move some there, or choose another part or data set$"):
+        examples.load_examples(tmp_path / "own", size=32)
 
 
 def test_sample_files_are_of_the_kinds_that_they_are_said_to_be(tmp_path):

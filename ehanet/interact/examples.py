@@ -41,7 +41,7 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
             ``size`` pixels); an image file or a folder of them (no masks; reduced to 640 pixels on the longer side).
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, or not readable; one line that names it.
+        FileNotFoundError, ValueError: nothing there, not readable, or no test images; one line that names it.
     """
     path = Path(os.path.expanduser(source))
     if str(source) in list_datasets() or (has_pairs(path) if path.is_dir() else path.name.lower().endswith(ARCHIVES)):
@@ -56,7 +56,14 @@ def load_examples(source: str | Path, size: int = 128, count: int = 12) -> list[
 
 
 def examples_of(data: Dataset, count: int = 12, part: str = "test") -> list[Example]:
-    """The first ``count`` images of ``part``, train, val or test, those with an object first."""
+    """The first ``count`` images of ``part``, train, val or test, those with an object first.
+
+    Raises:
+        ValueError: the part is empty; one line that names the data set and the parts that are not.
+    """
+    if not len(data.splits[part]):
+        held = ", ".join(name for name, indices in data.splits.items() if len(indices))
+        raise ValueError(f"{data.name} has no images in its part {part}, only in {held}; move some there, or choose another part or data set")
     indices = sorted(data.splits[part], key=lambda index: not data.masks[index].any())[:count]
     phantom = data.manifest.get("modality") == "phantom"
     return [Example(data.ids[index], np.asarray(data.images[index]), np.asarray(data.masks[index]), phantom) for index in indices]
