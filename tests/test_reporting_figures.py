@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -133,6 +134,20 @@ def test_data_sheet_files(made):
     assert record["kind"] == "data" and record["data"] == data.manifest
     split = pd.read_csv(reports / "data/phantom-polyp.split.csv")
     assert split.shape[0] == 40 and (split.iloc[:, 1] == "test").sum() == len(data.splits["test"])
+
+
+def test_data_sheet_without_training_images(tmp_path):
+    data = make_dataset("polyps")
+    bare = replace(data, splits={**data.splits, "train": data.splits["train"][:0]})
+    assert choose_by_area(bare) == [] and data_sheet(bare, tmp_path)["data"] == data.manifest
+    assert (tmp_path / "polyps.png").is_file()
+
+
+def test_data_sheet_tells_slices_of_one_patient_apart(tmp_path, monkeypatch):
+    data, drawn = make_dataset("lgg"), []
+    monkeypatch.setattr("ehanet.reporting.datasheet.save_figure", lambda figure, *_: drawn.extend(text.get_text() for axis in figure.axes for text in axis.texts))
+    data_sheet(replace(data, ids=[f"TCGA_DU_6405_19851005_{index}" for index in range(40)]), tmp_path)
+    assert len({text.partition(",")[0] for text in drawn}) == len(drawn) == 6
 
 
 def test_error_colours():

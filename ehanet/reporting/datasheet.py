@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from ehanet.data import Dataset
 from ehanet.data.splits import write_split
 from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.overlays import shortened
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.style import MUTED, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.wording import dataset_title
 
 SHOWN = 6
+NAMED = 12  # letters of an id that the sheet has room for
 
 
 def data_sheet(data: Dataset, out_dir: str | Path) -> dict:
@@ -33,8 +35,10 @@ def data_sheet(data: Dataset, out_dir: str | Path) -> dict:
 
 
 def choose_by_area(data: Dataset, count: int = SHOWN) -> list[int]:
-    """Indices of ``count`` training images with an object, at equal steps of its area's rank; fewer where there are fewer."""
+    """Indices of ``count`` training images with an object, at equal steps of its area's rank; fewer where there are fewer, none without a training image."""
     indices = np.asarray(data.splits["train"])
+    if not len(indices):
+        return []
     areas = np.array([int(np.count_nonzero(data.masks[index])) for index in indices])
     ranked = indices[areas > 0][np.argsort(areas[areas > 0], kind="stable")]
     if len(ranked) == 0:
@@ -45,7 +49,7 @@ def choose_by_area(data: Dataset, count: int = SHOWN) -> list[int]:
 def _draw(data: Dataset, mark: str) -> Figure:
     chosen = choose_by_area(data)
     cell = (WIDTH - 0.1) / SHOWN
-    height = 2 * cell + 0.62
+    height = (2 * cell if chosen else 0) + 0.62
     figure, axes = plt.subplots(2, SHOWN, figsize=(WIDTH, height), gridspec_kw={"wspace": 0.05, "hspace": 0.05, "left": 0.007, "right": 0.993,
                                 "top": 1 - 0.36 / height, "bottom": 0.25 / height})
     for axis in axes.flat:
@@ -61,15 +65,10 @@ def _draw(data: Dataset, mark: str) -> Figure:
                 axes[1, column].contour(*grid, framed, levels=[0.5], colors=colour, linewidths=width)
             axes[1, column].set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
         area = 100 * np.count_nonzero(mask) / mask.size
-        axes[1, column].text(0.5, -0.04, f"{_short(data.ids[index])}, {area:.1f} %", transform=axes[1, column].transAxes, ha="center", va="top", fontsize=6.2, color=MUTED)
+        axes[1, column].text(0.5, -0.04, f"{shortened(data.ids[index], NAMED)}, {area:.1f} %", transform=axes[1, column].transAxes, ha="center", va="top", fontsize=6.2, color=MUTED)
     counts = " / ".join(str(len(data.splits[part])) for part in ("train", "val", "test"))
-    size = data.images.shape[1]
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(data.name)}, {size} × {size} px, train / val / test {counts}: training images by the area of the object",
+    size, shown = data.images.shape[1], "training images by the area of the object" if chosen else "no training images to show"
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{dataset_title(data.name)}, {size} × {size} px, train / val / test {counts}: {shown}",
                 ha="left", va="top", fontsize=7, color=MUTED)
     stamp(figure, mark)
     return figure
-
-
-def _short(text: str, length: int = 12) -> str:
-    """Long ids (DSB's have 64 characters) keep their beginning."""
-    return text if len(text) <= length else text[: length - 1] + "…"

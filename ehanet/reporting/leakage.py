@@ -12,6 +12,7 @@ from ehanet.data.duplicates import CORRELATION, DISTANCE, leakage, near_duplicat
 from ehanet.data.splits import rule_split
 from ehanet.files import file_sha256, write_atomically
 from ehanet.reporting.artefacts import make_record
+from ehanet.reporting.overlays import shortened
 from ehanet.reporting.results import mark_of_manifest
 from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, plt, save_figure, stamp
 from ehanet.reporting.tables import Column, Table, write_table
@@ -101,7 +102,7 @@ def _draw(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]], mark
                 axis.imshow(data.images[index], interpolation="nearest")
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set(visible=True, color=FAINT, linewidth=0.5)
-                axis.text(0.5, -0.03, f"{splits[name][index]}: {_short(data.ids[index])}", transform=axis.transAxes, ha="center", va="top", fontsize=5.4)
+                axis.text(0.5, -0.03, f"{splits[name][index]}: {shortened(data.ids[index], NAMED)}", transform=axis.transAxes, ha="center", va="top", fontsize=5.4)
                 y -= cell + line
             said = "identical" if pair.identical else f"{pair.distance} bits, r = {pair.correlation:.3f}"
             figure.text((left + cell / 2) / width, (y - 0.01) / height, said, ha="center", va="top", fontsize=5.8, color=MUTED)
@@ -115,8 +116,3 @@ def _draw(data: Dataset, pairs: pd.DataFrame, splits: dict[str, list[str]], mark
 
 def _said(count: int) -> str:
     return "no pair" if not count else "one pair" if count == 1 else f"{count} pairs" + (f", the {SHOWN} most alike" if count > SHOWN else "")
-
-
-def _short(name: str) -> str:
-    """Long ids keep their end, where slices are numbered."""
-    return name if len(name) <= NAMED else "…" + name[1 - NAMED:]
