@@ -150,8 +150,8 @@ def test_keep_trains_only_what_the_report_lacks(checkout):
     both = {f"train/{data.name}/{label}/seed0" for label in ("ehanet", "unet-32")}
     assert trained(False) == both and trained(True) == {f"train/{data.name}/unet-32/seed0"}
     trainings = [step.parameters["config"] for name, step in make_plan(load_profile("own", folder=checkout), None).items() if name in both]
-    told = "Of 2 trainings, by the records of reports/own, 1 took 62 seconds in all on Test processor, 2 threads, float32, torch "
-    assert recorded_time("reports/own", trainings).startswith(told) and "took 2.1 hours" in recorded_time("reports/own", trainings[:1] * 124)
+    told = "Of 2 trainings, by the records of reports/own, 1 took 62 s in all on Test processor, 2 threads, float32, torch "
+    assert recorded_time("reports/own", trainings).startswith(told) and "took 2.1 h in all" in recorded_time("reports/own", trainings[:1] * 124)
     (checkout / "own.yaml").write_text(json.dumps({**profile, "epochs": 99}))
     assert trained(True) == both
     assert recorded_time("reports/own", [{**config, "epochs": 99} for config in trainings]) == ""

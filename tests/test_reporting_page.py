@@ -17,6 +17,7 @@ from ehanet.reporting import comparison, data_sheet, report_page, side_by_side
 from ehanet.reporting.__main__ import main
 from ehanet.reporting.page import _warnings
 from ehanet.reporting.sections import run_rows
+from ehanet.reporting.wording import duration
 
 
 class Page(HTMLParser):
@@ -191,6 +192,11 @@ def test_a_training_scored_on_several_data_sets_is_one_row(tmp_path):
     shutil.rmtree(reports / "runs")
     make_reports(tmp_path, make_dataset("kvasir-seg", count=12, size=16), {"ehanet": 0.1})
     assert "Trainings 2; of 1 the record is here: 62 s in all" in Page(report_page(reports).read_text()).text
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(None, "–"), (61.5, "62 s"), (6000, "100 min"), (7626, "2.1 h")])
+def test_a_time_in_words(seconds, told):
+    assert duration(seconds) == told
 
 
 def test_the_table_of_data_sets_is_that_of_their_records_and_goes_with_them(tmp_path):

@@ -39,19 +39,15 @@ def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
 
 def recorded_time(reports: str, configs: list[dict]) -> str:
     """What trainings of the same settings took by the report's records, a machine after the other, as in "Of 24 trainings, by the records of
-    reports/laptop, 12 took 13.9 hours in all on AMD EPYC, 1 thread, float32, torch 2.15.0."; "" where it has none."""
-    from ehanet.reporting.wording import machine  # takes a second, which make paper spends only where something is trained
+    reports/laptop, 12 took 13.9 h in all on AMD EPYC, 1 thread, float32, torch 2.15.0."; "" where it has none."""
+    from ehanet.reporting.wording import duration, machine  # takes a second, which make paper spends only where something is trained
 
     runs, seconds = [RunConfig.from_dict(config) for config in configs], defaultdict(list)
     for run in runs:
         if record := recorded(reports, dataset_key(run.dataset), run):
             seconds[machine(record)].append(record["seconds"])
-    told = "; ".join(f"{len(some)} took {_duration(sum(some))} in all on {where}" for where, some in seconds.items())
+    told = "; ".join(f"{len(some)} took {duration(sum(some))} in all on {where}" for where, some in seconds.items())
     return f"Of {len(runs)} training{'s' * (len(runs) > 1)}, by the records of {reports}, {told}." if told else ""
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def announce_downloads(profile: Profile, downloads: dict) -> None:

@@ -14,7 +14,7 @@ from ehanet.files import write_atomically
 from ehanet.reporting.results import ABSENT, PHANTOM, PUBLISHED, REPRODUCED
 from ehanet.reporting.style import look
 from ehanet.reporting.template import STYLE, TEMPLATE
-from ehanet.reporting.wording import dataset_title
+from ehanet.reporting.wording import dataset_title, duration
 from ehanet.reporting.writers import breakable, to_html
 
 MARKS = {
@@ -112,7 +112,7 @@ def _runs(runs: list[tuple[dict, str]]) -> str:
         dice = f"{best['val_dice']:.3f} (epoch {best['epoch']})" if "val_dice" in best else "–"
         memory = record.get("peak_memory_bytes")
         cells = [dataset_title(Path(config["dataset"]).name), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
-                 _time(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
+                 duration(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
         name = look(config["label"], config["method"]).title
         body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f'<td class="{"text" if title == "Encoder" else ""}">{breakable(str(cell))}</td>' for title, cell in zip(head[1:], cells)) + f"<td>{files}</td></tr>")
     return ('<figure class="table"><div class="scroll" tabindex="0" role="region" aria-label="Trainings"><table><thead><tr>'
@@ -138,7 +138,7 @@ def _machine(records: list[dict], trainings: int) -> list[tuple[str, str]]:
     started, ended = min(record["created"] for record in records), max(record["created"] for record in records)
     versions = every(lambda record: ", ".join(f"{name} {version}" for name, version in record.get("libraries", {}).items()))
     dirty = " (with changes not committed)" if any(record.get("code", {}).get("dirty") for record in records) else ""
-    time = f"{_time(sum(record.get('seconds') or 0 for record in records))} in all"
+    time = f"{duration(sum(record.get('seconds') or 0 for record in records))} in all"
     facts = [("Trainings", f"{trainings}, {time}" if len(records) == trainings else f"{trainings}; of {len(records)} the record is here: {time}"),
              ("Finished", started if started == ended else f"{started} to {ended}"), ("Device", every(_device)),
              ("Machine", every(lambda r: f"{r['machine']['system']}, Python {r['machine']['python']}, {r['machine']['processors']} processors" if "machine" in r else "")),
@@ -158,9 +158,3 @@ def _extra(reports: Path, elsewhere: set[str]) -> list[Markup]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("s" if number != 1 else "")
-
-
-def _time(seconds: float | None) -> str:
-    if not seconds:
-        return "–"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

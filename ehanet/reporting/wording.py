@@ -55,6 +55,13 @@ def p_in_words(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.{digits}f}"
 
 
+def duration(seconds: float | None) -> str:
+    """A time as people read it, "62 s", "100 min" or "2.1 h"; "–" where none was taken."""
+    if not seconds:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def caption(dataset: str, rows: list[Result]) -> str:
     """What the table shows: images, size, epochs and seeds, where they are the same for all rows."""
     parts = [f"{len(rows[0].frames[0])} test images"]
