@@ -187,6 +187,7 @@ def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
     assert main(["run", "--profile", "two"]) == 1
     said = capsys.readouterr().err
     assert "not enough disk" in said and said.count("\n") == 1
+    assert "work in a clone on a larger disk" in said and "EHANET_CACHE" not in said, "the cache holds no reports"
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -32,7 +32,8 @@ def announce(profile: Profile, steps: dict[str, Step], reasons: dict[str, str], 
         print(f"  and {len(reasons) - SHOWN} more")
     if trainings and (told := recorded_time(f"reports/{profile.name}", [step.parameters["config"] for step in trainings])):
         print(told)
-    check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"the report and what trainings keep ({len(new)} to come)")
+    check_disk(Path("."), RUN_BYTES * len(new) + 50e6, f"the report and what trainings keep ({len(new)} to come)",
+               "free some, or work in a clone on a larger disk: reports and runs lie in the clone")
     check_disk(cache_root(), sum(_cache_bytes(profile, part) for name in profile.datasets for part in parts_of(name)), "decoded images")
     sys.stdout.flush()
 
@@ -71,8 +72,15 @@ def _cache_bytes(profile: Profile, dataset: str) -> float:
     return 4 * images * profile.size**2
 
 
-def check_disk(folder: Path, needed: float, what: str) -> None:
-    """Stop before the work begins where the disk has no room for it."""
+def check_disk(folder: Path, needed: float, what: str, way: str = "free some, or set EHANET_CACHE to a folder on another disk") -> None:
+    """Stop before the work begins where the disk has no room for it.
+
+    Args:
+        folder: to be written to; it need not be there yet. needed: bytes. what: needs them, for the message. way: out, where they are not free.
+
+    Raises:
+        OSError: fewer bytes are free; one line with the way out.
+    """
     folder = folder.resolve()
     while not folder.exists():
         folder = folder.parent
@@ -80,4 +88,4 @@ def check_disk(folder: Path, needed: float, what: str) -> None:
     if needed > 5e7:
         print(f"Disk: {what} need up to {needed / 1e9:.1f} GB in {folder}; {free / 1e9:.0f} GB are free.")
     if needed > free:
-        raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; free some, or set EHANET_CACHE")
+        raise OSError(f"not enough disk for {what} in {folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; {way}")
