@@ -83,7 +83,7 @@ def publish_run(run_dir: str | Path, target: str | Path, scores: Iterable[str | 
         run_dir: holds best.pt and record.json.
         scores: per-image CSVs of this run, one a test split, each with its .json record beside it, as the evaluation step writes them.
         name: of the checkpoint, for the card's title; default: the file's name.
-        trained_on: names of the data sets it learned from; default: the one of the run's configuration.
+        trained_on: names of the data sets it learned from; default: the one of the run's record.
         recipe: further lines of the card's recipe, name -> text, after those of the run's record.
         notes: further sentences for "Where it fails".
 
@@ -114,7 +114,7 @@ def describe_run(record: dict, scores: Iterable[str | Path], trained_on: Iterabl
         record: of the run. scores, trained_on, recipe, notes: as in :func:`publish_run`.
     """
     tested = [_read_scored(Path(path), record) for path in scores]
-    names = list(trained_on) or [Path(record["config"]["dataset"]).name]
+    names = list(trained_on) or [record["data"]["name"]]
     manifests = {manifest["name"]: manifest for manifest, _ in tested}
     begun, teacher = (read_about(find_weights(file)) if (file := record["config"].get(name)) else {} for name in ("initial_weights", "teacher"))
     earlier = "; ".join(f"{name}: {text}" for name, text in begun.get("recipe", {}).items())

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ehanet import EHANet, predict
 from ehanet.checkpoints import save_checkpoint
 from ehanet.config import RunConfig
-from ehanet.hub import CHECKPOINT, find_checkpoint, load_checkpoint_model, publish_run
+from ehanet.hub import CHECKPOINT, describe_run, find_checkpoint, load_checkpoint_model, publish_run
 from ehanet.metrics.scores import read_scores
 from ehanet.models.pretrained import KEY, save_weights
 from ehanet.record_schema import record_id
@@ -219,6 +219,12 @@ def test_the_card_tells_a_loss_of_its_own_and_no_other(tmp_path):
         publish_run(run, tmp_path / f"{label}.safetensors", [reports / "scores/kvasir-seg/ehanet__seed0.csv"])
         cards.append((tmp_path / f"{label}.md").read_text())
     assert "- Loss:" not in cards[0] and "- Loss: as released, but the edge by cross-entropy, Dice of each image, a smooth of 1 % of the pixels in Dice\n" in cards[1]
+
+
+def test_the_card_names_an_archive_by_its_data_set(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("polyps"), {"ehanet": 0.2}, dataset="/d/polyps.zip")
+    told = describe_run(read_record(reports / "runs/polyps/ehanet/seed0/record.json"), [reports / "scores/polyps/ehanet__seed0.csv"])
+    assert [one["name"] for one in told["data"]] == ["polyps"]
 
 
 def test_the_card_tells_objects_from_empty_images(tmp_path):

@@ -137,12 +137,13 @@ def test_leaving_a_training_ends_it_after_the_epoch_at_work_and_it_can_be_gone_o
 
 
 def test_finished_runs_are_found_and_opened_when_chosen(tmp_path, monkeypatch, shown, model):
-    for profile, dataset, label in [("laptop", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "lanet"), ("quick", "lgg", "canet")]:
+    for profile, dataset, label in [("laptop", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "unet"), ("quick", "phantom-polyp", "lanet"), ("quick", "lgg", "canet"), ("quick", "polyps", "unet")]:
         folder = tmp_path / profile / dataset / label / "seed0"
         folder.mkdir(parents=True)
         (folder / "record.json").write_text("{}")
     found = demo.finished_runs("phantom-polyp", tmp_path)
     assert found == {"lanet": tmp_path / "quick/phantom-polyp/lanet/seed0", "unet": tmp_path / "laptop/phantom-polyp/unet/seed0"}
+    assert demo.finished_runs("/d/polyps.zip", tmp_path) == {"unet": tmp_path / "quick/polyps/unet/seed0"}
     opened = []
     monkeypatch.setattr(panels, "load_run", lambda folder: opened.append(folder) or SimpleNamespace(model=model))
     panel = panels.explore(shown, {"EHANet": model, **found})

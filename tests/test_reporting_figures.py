@@ -277,6 +277,14 @@ def test_training_figures_mark_the_epoch_kept_not_the_best_dice(tmp_path, monkey
         assert dice in drawn[-1] and "0.700" not in drawn[-1]
 
 
+def test_a_training_curve_names_an_archive_by_its_data_set(tmp_path, monkeypatch):
+    history = make_reports(tmp_path, make_dataset("polyps"), {"ehanet": 0.1}, dataset="/d/polyps.zip") / "runs/polyps/ehanet/seed0/history.csv"
+    drawn = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, *_: drawn.extend(text.get_text() for text in figure.texts))
+    training_curve(history, tmp_path / "curve.png")
+    assert "EHANet on polyps, seed 0" in drawn
+
+
 def test_a_large_picture_gets_a_palette_and_keeps_its_record(tmp_path):
     figure = plt.figure(figsize=(6, 6))
     figure.add_axes((0, 0, 1, 1)).imshow(np.random.default_rng(0).random((400, 400, 3)))

@@ -194,6 +194,11 @@ def test_a_training_scored_on_several_data_sets_is_one_row(tmp_path):
     assert "Trainings 2; of 1 the record is here: 62 s in all" in Page(report_page(reports).read_text()).text
 
 
+def test_a_training_on_an_archive_is_listed_by_its_data_set(tmp_path):
+    reports = make_reports(tmp_path, make_dataset("polyps", count=12, size=16), {"ehanet": 0.1}, dataset="/d/polyps.zip")
+    assert "polyps.zip" not in report_page(reports).read_text().replace("<wbr>", "")
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(None, "–"), (61.5, "62 s"), (6000, "100 min"), (7626, "2.1 h")])
 def test_a_time_in_words(seconds, told):
     assert duration(seconds) == told

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
@@ -16,6 +17,7 @@ from planned import ROOT, copy, finished  # noqa: F401 (fixtures)
 from ehanet import fingerprint
 from ehanet.profiles import load_profile
 from workflow import kinds
+from workflow.announce import _cache_bytes
 from workflow.paper import Lock, main
 from workflow.plan import read_plan, to_run, write_plan
 from workflow.removed import forget_removed
@@ -188,6 +190,12 @@ def test_too_small_a_disk_stops_before_anything_runs(copy, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "not enough disk" in said and said.count("\n") == 1
     assert "work in a clone on a larger disk" in said and "EHANET_CACHE" not in said, "the cache holds no reports"
+
+
+def test_decoded_images_of_an_archive_are_found_in_the_cache(fresh_cache):
+    (fresh_cache / "datasets/polyps-64px-0123").mkdir(parents=True)
+    (fresh_cache / "datasets/polyps-64px-0123/manifest.json").touch()
+    assert _cache_bytes(SimpleNamespace(size=64), "/d/polyps.zip") == 0 < _cache_bytes(SimpleNamespace(size=64), "/d/others.zip")
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -66,7 +66,7 @@ def announce_downloads(profile: Profile, downloads: dict) -> None:
 
 def _cache_bytes(profile: Profile, dataset: str) -> float:
     """Bytes of a data set's decoded images, 0 where they are in the cache already."""
-    if any(cache_root().glob(f"datasets/{dataset}-{profile.size}px-*/manifest.json")):
+    if any(cache_root().glob(f"datasets/{dataset_key(dataset)}-{profile.size}px-*/manifest.json")):
         return 0
     images = CATALOGUE[dataset].count if dataset in CATALOGUE else 1000
     return 4 * images * profile.size**2

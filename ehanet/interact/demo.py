@@ -10,6 +10,7 @@ from ehanet import __version__
 from ehanet.checkpoints import load_checkpoint, restore_model
 from ehanet.config import RunConfig
 from ehanet.data.cache import cache_root, locked
+from ehanet.data.sources import own_name
 from ehanet.hub import find_checkpoint, load_checkpoint_model
 from ehanet.training import fit
 
@@ -49,5 +50,5 @@ def demo_model(source: str | Path = "phantom-polyp", checkpoint: str | Path | No
 def finished_runs(dataset: str | Path, runs: str | Path | None = None) -> dict[str, Path]:
     """Label -> folder of the runs that ``make paper`` has finished on ``dataset``, seed 0, of the first profile by name that has the label."""
     runs = Path(runs) if runs is not None else Path(__file__).resolve().parents[2] / "runs"
-    folders = {path.parents[1].name: path.parent for path in sorted(runs.glob(f"*/{Path(dataset).name}/*/seed0/record.json"), reverse=True)}
+    folders = {path.parents[1].name: path.parent for path in sorted(runs.glob(f"*/{own_name(dataset)}/*/seed0/record.json"), reverse=True)}
     return dict(sorted(folders.items()))

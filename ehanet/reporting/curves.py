@@ -85,7 +85,7 @@ def _kept(frame: pd.DataFrame, record: dict) -> int:
 
 def _name(record: dict) -> str:
     config = record.get("config")
-    return f"{look(config['label'], config['method']).title} on {dataset_title(config['dataset'])}, seed {config['seed']}" if config else ""
+    return f"{look(config['label'], config['method']).title} on {dataset_title(record['data']['name'])}, seed {config['seed']}" if config else ""
 
 
 def _draw_one(frame: pd.DataFrame, kept: int, title: str, mark: str | None) -> Figure:

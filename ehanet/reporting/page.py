@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ehanet.data.sources import own_name
 from ehanet.reporting import sections
 from ehanet.reporting.glance import card, overview
 from ehanet.files import write_atomically
@@ -111,7 +112,7 @@ def _runs(runs: list[tuple[dict, str]]) -> str:
         config, best = record["config"], record.get("best") or {}
         dice = f"{best['val_dice']:.3f} (epoch {best['epoch']})" if "val_dice" in best else "–"
         memory = record.get("peak_memory_bytes")
-        cells = [dataset_title(Path(config["dataset"]).name), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
+        cells = [dataset_title(own_name(config["dataset"])), config["seed"], record.get("encoder", "–"), config.get("epochs", "–"), record.get("steps", "–"), dice,
                  duration(record.get("seconds")), f"{memory / 2**30:.1f} GiB" if memory else "–", _device(record)]
         name = look(config["label"], config["method"]).title
         body.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f'<td class="{"text" if title == "Encoder" else ""}">{breakable(str(cell))}</td>' for title, cell in zip(head[1:], cells)) + f"<td>{files}</td></tr>")
