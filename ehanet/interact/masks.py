@@ -9,6 +9,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from ehanet.interact.canvas import Cell, Picture, gallery
 from ehanet.interact.predictions import AGREEMENT, blended
 from ehanet.metrics import score_masks
+from ehanet.metrics.regions import dice_per_image
 
 SHOWN = ("dice", "iou", "recall", "hd95", "assd", "nsd_2", "boundary_f1", "boundary_iou")
 TITLES = {"dice": "Dice", "iou": "IoU", "recall": "recall", "hd95": "HD95 (px)", "assd": "ASSD (px)", "nsd_2": "NSD at 2 px", "boundary_f1": "boundary F1", "boundary_iou": "boundary IoU"}
@@ -68,13 +69,16 @@ def same_dice(truth: np.ndarray, dice: float = 0.85) -> dict[str, np.ndarray]:
         kept[rows[stay], columns[stay]] = True
         return kept
 
+    def off(mask: np.ndarray) -> float:
+        return abs(dice_per_image(mask[None], truth[None])[0] - dice)
+
     kinds = {
         "shifted": [move_mask(truth, dx) for dx in range(1, truth.shape[1] // 2)],
         "grown": [move_mask(truth, dilation=step) for step in range(1, 12)],
         "cut off": [cut(share) for share in np.linspace(0.02, 0.6, 59)],
         "far blob": [truth | (from_corner <= radius) for radius in np.arange(1, truth.shape[0] / 2, 0.5)],
     }
-    return {name: min(masks, key=lambda mask: abs(_dice(mask, truth) - dice)) for name, masks in kinds.items()}
+    return {name: min(masks, key=off) for name, masks in kinds.items()}
 
 
 def masks_picture(predictions: dict[str, np.ndarray], truth: np.ndarray, image: np.ndarray | None = None, mark: str = "") -> Picture:
@@ -91,7 +95,3 @@ def masks_picture(predictions: dict[str, np.ndarray], truth: np.ndarray, image: 
     cells = [Cell(name, blended(base, mask, truth, 0.85), f"Dice {table.loc[name, 'Dice']:.2f}, HD95 {table.loc[name, 'HD95 (px)']:.2f} px")
              for name, mask in predictions.items()]
     return gallery(cells, mark=mark, legend=AGREEMENT)
-
-
-def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    return 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as widgets
 
@@ -38,7 +39,7 @@ class Panel(widgets.VBox):
             self.picture.value = self.draw(**{name: control.value for name, control in self.controls.items()}).png()
             self.message.value = ""
         except (ValueError, OSError) as error:
-            self.message.value = f"<b>{_escaped(' '.join(str(error).split()))}</b>"
+            self.message.value = f"<b>{escape(' '.join(str(error).split()), quote=False)}</b>"
 
     def __repr__(self) -> str:
         return f"Panel({', '.join(self.controls)})"
@@ -57,7 +58,3 @@ def choice(label: str, options: list | dict, value=None) -> widgets.Dropdown:
     """A list to choose one from; the first, unless ``value`` says another."""
     items = list(options.items()) if isinstance(options, dict) else [(str(option), option) for option in options]
     return widgets.Dropdown(options=items, value=items[0][1] if value is None else value, description=label)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ehanet.metrics.resampling import bootstrap_means
+from ehanet.metrics.statistics import ALPHA
 
-RESAMPLES, ALPHA = 2000, 0.05
+RESAMPLES = 2000
 
 
 class Resampled(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import timm
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ehanet.config import find_weights
+from ehanet.files import file_sha256
 from ehanet.models.weight_names import from_apple, from_efficientnet_pytorch, is_apple, is_efficientnet_pytorch
 
 STRIDES = [2, 4, 8, 16, 32]
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.channels = name, list(channels)
         self.initialisation = weights.name if weights else "timm ImageNet weights" if pretrained else "random"
-        self.weights_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
+        self.weights_sha256 = file_sha256(weights) if weights else None
         self.net = net
         self.normalise = any(mean) or any(value != 1 for value in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ehanet.metrics.statistics import ALPHA
 from ehanet.reporting.results import PHANTOM, RANDOM, TRAINED
 from ehanet.reporting.tables import Column, Table, read_table
 from ehanet.reporting.wording import dataset_title
@@ -70,7 +71,7 @@ def differences(reports: Path, name: str, score: str) -> list[tuple[dict, bool]]
     """The rows of the table of differences that have one by ``score``, and whether it is clear of chance; none without the table."""
     path = reports / "tables" / f"differences_{name}.csv"
     rows = [row for row in read_table(path).rows if row[f"{score}_difference"] is not None] if path.is_file() else []
-    return [(row, float(row[f"{score}_p_holm_exact"]) < 0.05) for row in rows]  # not a number where untested: never below
+    return [(row, float(row[f"{score}_p_holm_exact"]) < ALPHA) for row in rows]  # not a number where untested: never below
 
 
 def overview(compared: dict[str, Table]) -> Table:
