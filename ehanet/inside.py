@@ -90,7 +90,8 @@ def look_inside(data: Dataset, runs: str | Path, rows: list[dict], methods: int 
         models[row["label"]] = (row, model.to(device_or_other(config.device)))
         inputs.append(records[row["label"]]["id"])
     reference, model = models[chosen[0]["label"]]
-    dice, tested = _dice_of_outputs(model, data, data.splits["test"][:images])
+    tested = data.splits["test"][:images]
+    dice = _dice_of_outputs(model, data, tested)
     place = _median(dice["final"], data.masks[tested].any(axis=(1, 2)), tested)
     image = data.images[place]
     shapes = layer_shapes(model)
@@ -124,14 +125,14 @@ def _cams(row: dict, model: nn.Module, image: np.ndarray) -> list[Cam]:
     return [Cam(row["label"], row["method"], layer, shapes[layer][1], "final", grad_cam(model, image, layer)) for layer in deepest_and_last(shapes)]
 
 
-def _dice_of_outputs(model: nn.Module, data: Dataset, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Dice of every region output on each image (N,), and the images' places."""
+def _dice_of_outputs(model: nn.Module, data: Dataset, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Dice of every region output on each of the images at ``indices``, (N,)."""
     found: dict[str, list[float]] = {}
     for index in indices:
         for output, probabilities in output_maps(model, data.images[index]).items():
             if output != "edge":
                 found.setdefault(output, []).append(float(dice_per_image(probabilities[None], data.masks[index][None].astype(bool))[0]))
-    return {output: np.array(values) for output, values in found.items()}, indices
+    return {output: np.array(values) for output, values in found.items()}
 
 
 def _median(dice: np.ndarray, objects: np.ndarray, places: np.ndarray) -> int:

@@ -31,8 +31,9 @@ def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
-def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: float = CORRELATION) -> pd.DataFrame:
-    """Pairs of images that look alike: their hashes differ in at most ``distance`` bits and their reduced grey images correlate.
+def near_duplicates(images: np.ndarray) -> pd.DataFrame:
+    """Pairs of images that look alike: their hashes differ in at most :data:`DISTANCE` bits and their reduced grey images
+    correlate by at least :data:`CORRELATION`.
 
     Args:
         images: uint8 (N, H, W, 3), or what indexes like it.
@@ -42,8 +43,8 @@ def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: f
     """
     grey = reduced(images)
     hashes = perceptual_hashes(grey)
-    pairs = _close(hashes, hashes, distance)
-    found = _correlated(pairs[pairs["first"] < pairs["second"]], grey, grey, correlation)
+    pairs = _close(hashes, hashes)
+    found = _correlated(pairs[pairs["first"] < pairs["second"]], grey, grey)
     found["identical"] = [bool(np.array_equal(images[one], images[other])) for one, other in zip(found["first"], found["second"])]
     return found.sort_values(["identical", "distance", "correlation", "first"], ascending=[False, True, False, True], ignore_index=True)
 
@@ -51,25 +52,25 @@ def near_duplicates(images: np.ndarray, distance: int = DISTANCE, correlation: f
 def resembling(images: np.ndarray, known: np.ndarray) -> list[int]:
     """Indices of ``images`` that look like one of ``known``, by the measure of :func:`near_duplicates`; each uint8 (N, H, W, 3), of any sizes."""
     ones, others = reduced(images), reduced(known)
-    return sorted(set(_correlated(_close(perceptual_hashes(ones), perceptual_hashes(others), DISTANCE), ones, others, CORRELATION)["first"].tolist()))
+    return sorted(set(_correlated(_close(perceptual_hashes(ones), perceptual_hashes(others)), ones, others)["first"].tolist()))
 
 
-def _close(hashes: np.ndarray, others: np.ndarray, distance: int) -> pd.DataFrame:
-    """Pairs of hashes, one of each, that differ in at most ``distance`` bits: first, second, distance."""
+def _close(hashes: np.ndarray, others: np.ndarray) -> pd.DataFrame:
+    """Pairs of hashes, one of each, that differ in at most :data:`DISTANCE` bits: first, second, distance."""
     pairs = []
     for start in range(0, len(hashes), _CHUNK):
         apart = np.bitwise_count(hashes[start:start + _CHUNK, None] ^ others[None])
-        first, second = np.nonzero(apart <= distance)
+        first, second = np.nonzero(apart <= DISTANCE)
         pairs.append(np.stack([first + start, second, apart[first, second]], axis=1).astype(int))
     return pd.DataFrame(np.concatenate(pairs), columns=["first", "second", "distance"])
 
 
-def _correlated(pairs: pd.DataFrame, ones: np.ndarray, others: np.ndarray, correlation: float) -> pd.DataFrame:
-    """Those of the pairs whose reduced images (N, 32, 32), one of each, correlate, with the correlation."""
+def _correlated(pairs: pd.DataFrame, ones: np.ndarray, others: np.ndarray) -> pd.DataFrame:
+    """Those of the pairs whose reduced images (N, 32, 32), one of each, correlate by at least :data:`CORRELATION`, with the correlation."""
     first, second = (_normed(grey)[pairs[name]] for grey, name in ((ones, "first"), (others, "second")))
     same = (ones[pairs["first"]] == others[pairs["second"]]).all(axis=(1, 2))  # of one colour there is nothing to correlate
     found = pairs.assign(correlation=np.where(same, 1.0, (first * second).sum(axis=1)))
-    return found[found["correlation"] >= correlation].reset_index(drop=True)
+    return found[found["correlation"] >= CORRELATION].reset_index(drop=True)
 
 
 def _normed(grey: np.ndarray) -> np.ndarray:

@@ -96,12 +96,8 @@ def describe(path: Path, archive: Archive | None) -> dict:
         with suppress(OSError):  # without a note the next call hashes again
             if _signature(path)[0] == signature:
                 write_atomically(note, json.dumps({"file": str(path), "sha256": sha256}))
-    official = None
-    if archive is not None and path.is_file():
-        if archive.sha256 is not None:
-            official = sha256 == archive.sha256
-        elif archive.bytes is not None and size != archive.bytes:
-            official = False
+    known = archive is not None and archive.sha256 is not None and path.is_file()
+    official = sha256 == archive.sha256 if known else None
     return {"file": path.name, "bytes": size, "sha256": sha256, "official": official}
 
 

@@ -52,13 +52,13 @@ class Cell(NamedTuple):
     high: float = 1.0
 
 
-def gallery(cells: Sequence[Cell | tuple], columns: int | None = None, bar: str = "", mark: str = "", legend: Sequence = (), signed: bool = False) -> Picture:
+def gallery(cells: Sequence[Cell | tuple], columns: int | None = None, bar: str = "", mark: str = "", legend: Sequence = ()) -> Picture:
     """Images in rows.
 
     Args:
         cells: :class:`Cell` or tuples like it.
         columns: images in a row; default: all in one.
-        bar: what the maps' colours mean; adds a colour bar from 0 to 1, or from - to + where ``signed``.
+        bar: what the maps' colours mean; adds a colour bar from 0 to 1.
         mark: where the data come from, e.g. "phantom data".
         legend: matplotlib handles, below the images.
     """
@@ -77,11 +77,11 @@ def gallery(cells: Sequence[Cell | tuple], columns: int | None = None, bar: str 
             tall = side * _aspect([cell])
             left, bottom = 0.08 + column * (side + 0.08), top - sum(heights[:row]) - 0.22 - tall
             axes = picture.add_axes((left / width, bottom / height, side / width, tall / height))
-            show(axes, cell, signed)
+            show(axes, cell)
         if bar:
             left = 0.08 + columns * (side + 0.08) + 0.04
             axes = picture.add_axes((left / width, (foot + 0.2) / height, 0.11 / width, (height - head - foot - 0.5) / height))
-            colour_bar(picture, axes, bar, signed)
+            colour_bar(picture, axes, bar)
         if legend:
             picture.legend(handles=list(legend), loc="lower left", bbox_to_anchor=(0.05 / width, 0), ncols=4, handlelength=1.1, handleheight=1.1)
         if mark:

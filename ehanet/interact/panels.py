@@ -89,13 +89,9 @@ def weigh_losses(radius: int = 14, shift: int = 6, softness: float = 2.0) -> Pan
                                   "softness": slider("softness (px)", softness, 0.5, 8.0, 0.5)})
 
 
-def drag_mask(example: Example, reach: int | None = None) -> Panel:
-    """Drag a copy of the true mask away from it and grow or shrink it; Dice, HD95 and the rest follow.
-
-    Args:
-        reach: how far it can be dragged, in pixels; default: half the image's width.
-    """
-    reach = reach or example.mask.shape[1] // 2
+def drag_mask(example: Example) -> Panel:
+    """Drag a copy of the true mask away from it, by up to half the image's width, and grow or shrink it; Dice, HD95 and the rest follow."""
+    reach = example.mask.shape[1] // 2
 
     def draw(dx: int, dy: int, dilation: int) -> Picture:
         moved = move_mask(example.mask, dx, dy, dilation)

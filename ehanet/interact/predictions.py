@@ -38,12 +38,12 @@ def blended(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None 
     return np.rint(result).astype(np.uint8)
 
 
-def contours(image: np.ndarray, mask: np.ndarray, colour: str = FOUND) -> np.ndarray:
-    """The image with the outline of the mask (H, W) in ``colour``, one pixel wide on a dark rim: uint8 (H, W, 3)."""
+def contours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image with the outline of the mask (H, W) in yellow, one pixel wide on a dark rim: uint8 (H, W, 3)."""
     line = surface(np.asarray(mask, bool))
     result = np.array(image)
     result[binary_dilation(line) & ~line] //= 2
-    result[line] = np.rint(255 * np.array(to_rgb(colour)))
+    result[line] = np.rint(255 * np.array(to_rgb(FOUND)))
     return result
 
 

@@ -71,16 +71,16 @@ def contour_legend(title: str) -> list[Line2D]:
 
 
 def picture_grid(rows: int, columns: int, heading: str, mark: str, names: list[str], margin: float = 0.62, line: float = 0.14,
-                 foot: float = 0.3, largest: float = CELL) -> tuple[Figure, np.ndarray]:
+                 foot: float = 0.3) -> tuple[Figure, np.ndarray]:
     """A figure of ``rows`` x ``columns`` square axes without ticks, and the axes (rows, columns).
 
     Args:
         names: above the columns of the first row. margin: inches left of the grid. line: inches below each cell for a line of text.
-        foot: inches below all. largest: side of a cell at most, in inches.
+        foot: inches below all.
     """
     heading = textwrap.fill(heading, 92)
     head, title, gap = 0.24 + 0.13 * heading.count("\n"), 0.34 if names else 0.06, 0.05
-    cell = min(largest, (WIDTH - margin - 0.06) / columns - gap)
+    cell = min(CELL, (WIDTH - margin - 0.06) / columns - gap)
     height = head + title + rows * (cell + line) + foot
     figure = plt.figure(figsize=(WIDTH, height))
     axes = np.empty((rows, columns), object)

@@ -145,11 +145,11 @@ def headline(text: str, below: str) -> tuple[str, float]:
     return (f"{text}\n{below}", 0.13) if below else (text, 0.0)
 
 
-def stamp(figure: Figure, mark: str, y: float | None = None) -> None:
+def stamp(figure: Figure, mark: str) -> None:
     """Print the provenance mark at the top right of a figure, e.g. "phantom data"."""
     height = figure.get_figheight()
     phantom = mark == "phantom data"
-    figure.text(1 - 0.06 / figure.get_figwidth(), 1 - 0.06 / height if y is None else y, mark, ha="right", va="top", fontsize=7.5,
+    figure.text(1 - 0.06 / figure.get_figwidth(), 1 - 0.06 / height, mark, ha="right", va="top", fontsize=7.5,
                 color="white" if phantom else MUTED, fontweight="bold" if phantom else "normal",
                 bbox={"boxstyle": "round,pad=0.35", "facecolor": INK if phantom else "white", "edgecolor": INK if phantom else FAINT, "linewidth": 0.8})
 
