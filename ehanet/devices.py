@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,11 @@ def choose_attention(model: nn.Module, device: torch.device, dtype: torch.dtype)
     for module in model.modules():
         if hasattr(module, "fused_attn") and device.type == "cpu":
             module.fused_attn = dtype != torch.bfloat16
+
+
+def float32_in_full(dtype: torch.dtype = torch.float32) -> AbstractContextManager:
+    """A block in which a GPU multiplies float32 in convolutions as it is, where ``dtype`` is that; CUDA's default takes ten bits of it."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=dtype != torch.float32)
 
 
 def forward_pass(model: nn.Module, images: Tensor, dtype: torch.dtype):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ehanet.devices import float32_in_full
 from ehanet.inference import check_image, network_input
 from ehanet.models.blocks import pad_to_multiple
 from ehanet.models.ehanet import AHFA, EFA
@@ -132,7 +133,7 @@ def ahfa_gates(model: nn.Module, image) -> list[np.ndarray]:
 def _run(model: nn.Module, image, hooks: dict[nn.Module, Callable]) -> tuple[SegmentationOutput, tuple[int, int]]:
     """What the model puts out for the image, without gradients, and the image's height and width."""
     x, shape = _to_network(model, image)
-    with _watching(model, hooks), torch.no_grad():
+    with _watching(model, hooks), torch.no_grad(), float32_in_full():
         return model(x), shape
 
 

@@ -16,7 +16,7 @@ from ehanet.checkpoints import load_best, restore_model
 from ehanet.config import check_choice
 from ehanet.data import Dataset
 from ehanet.data.images import squash_image
-from ehanet.devices import choose_attention, compute_dtype, device_or_other, forward_pass, keep_memory, narrow_weights
+from ehanet.devices import choose_attention, compute_dtype, device_or_other, float32_in_full, forward_pass, keep_memory, narrow_weights
 from ehanet.graphs import recorded
 from ehanet.metrics.inputs import to_numpy
 from ehanet.models.flips import FLIPS, mean_prediction
@@ -128,18 +128,13 @@ def predict_run(run_dir: str | Path, dataset: Dataset, split: str = "test", batc
     probabilities, edges = [], []
     for start in range(0, len(indices), batch_size):
         batch = np.ascontiguousarray(dataset.images[indices[start:start + batch_size]])
-        with _float32_in_full(torch.float32):
+        with float32_in_full():
             found, edge = mean_prediction(model, torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255, config.test_flips)
         probabilities.append(found.cpu().numpy())
         if edge is not None:
             edges.append(edge.cpu().numpy())
     return Predictions([dataset.ids[index] for index in indices], np.concatenate(probabilities), np.concatenate(edges) if edges else None,
                        read_record(run_dir / "record.json")["id"])
-
-
-def _float32_in_full(dtype: torch.dtype):
-    """A block in which a GPU multiplies float32 in convolutions as it is; CUDA's default takes ten bits of it."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=dtype != torch.float32)
 
 
 def fast_network(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:
@@ -183,7 +178,7 @@ class _Network:
             if self.device.type == "cpu":
                 keep_memory()
             self.mean = recorded(self._mean, self.device)
-        with _float32_in_full(self.dtype):
+        with float32_in_full(self.dtype):
             return self.mean(images)[0].float()
 
     def _mean(self, images: Tensor) -> list[Tensor]:

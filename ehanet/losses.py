@@ -164,11 +164,15 @@ def dice_bce(logits: Tensor, mask: Tensor, per_image: bool = False, smooth: floa
     if logits.shape != mask.shape:
         raise ValueError(f"dice_bce: logits {tuple(logits.shape)} and mask {tuple(mask.shape)} differ in shape")
     mask = mask.to(logits.dtype)
-    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * _dice_loss(logits.sigmoid(), mask, per_image, smooth)
+    return 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * dice_loss(logits.sigmoid(), mask, per_image, smooth)
 
 
-def _dice_loss(probability: Tensor, mask: Tensor, per_image: bool = False, smooth: float | None = None) -> Tensor:
-    """1 - (2 sum(p y) + e) / (sum p + sum y + e), sums over the whole batch, or over each image and then the mean; e: see ``dice_bce``."""
+def dice_loss(probability: Tensor, mask: Tensor, per_image: bool = False, smooth: float | None = None) -> Tensor:
+    """1 - (2 sum(p y) + e) / (sum p + sum y + e), sums over the whole batch, or over each image and then the mean.
+
+    Args:
+        probability, mask: (B, 1, H, W), p between 0 and 1, y 0 or 1, of one type. per_image, smooth: as in :func:`dice_bce`.
+    """
     over = (1, 2, 3) if per_image else (0, 1, 2, 3)
     e = 1 if smooth is None else smooth * (mask[0] if per_image else mask).numel()
     return (1 - (2 * (probability * mask).sum(over) + e) / (probability.sum(over) + mask.sum(over) + e)).mean()
@@ -208,12 +212,10 @@ def _full_precision(x: Tensor) -> Tensor:
 class LogitLoss:
     """Half BCE, half Dice over the batch, on the final logit alone: the loss of methods whose paper asks for nothing else."""
 
-    bce, dice = 0.5, 0.5  # what the parts weigh
+    region = staticmethod(dice_bce)  # of logits (B, 1, H, W) and a mask; a method with another loss puts its own here
 
     def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
-        logits = _full_precision(output.logits)
-        target = mask.to(logits.dtype)
-        region = self.bce * F.binary_cross_entropy_with_logits(logits, target) + self.dice * _dice_loss(logits.sigmoid(), target)
+        region = self.region(_full_precision(output.logits), mask)
         return LossTerms(region, None, [region])
 
 
@@ -226,7 +228,7 @@ def _edge_bce(logits: Tensor, labels: Tensor) -> Tensor:
 EDGE_LOSSES = {  # edge logits (B, 2, H, W) and label (B, 1, H, W) -> loss
     "lovasz": lambda logits, labels: _lovasz_two_classes(logits.softmax(dim=1)[:, 1], labels),
     "bce": _edge_bce,
-    "dice": lambda logits, labels: _dice_loss(logits.softmax(dim=1)[:, 1:], labels.to(logits.dtype)),
+    "dice": lambda logits, labels: dice_loss(logits.softmax(dim=1)[:, 1:], labels.to(logits.dtype)),
 }
 
 

@@ -193,6 +193,12 @@ def test_what_a_row_took_over_is_said_with_the_tracks(tmp_path):
     assert any("Not on equal terms in teacher: nothing, but LANet a.safetensors" in note for note in table.notes)
 
 
+def test_starts_of_one_file_name_in_two_folders_are_no_equal_terms(tmp_path):
+    reports = write_scores(tmp_path, DICE, **{label: {"initial_weights": f"{label}/x.safetensors"} for label in DICE})
+    notes = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"].notes
+    assert any(note.startswith("Not on equal terms in starts from: x.safetensors, but ") and " x.safetensors" in note.partition(", but ")[2] for note in notes)
+
+
 def test_transformers_that_begin_at_zero_are_no_equal_terms(tmp_path):
     reports = write_scores(tmp_path, DICE, lanet={"zero_init": True}, encoders={"lanet": "random, transformers at zero, trained"})
     table = comparison(reports, "kvasir-seg")["comparison_kvasir-seg"]

@@ -106,7 +106,9 @@ class ChainedPooling(nn.Module):
 class CANetLoss(LogitLoss):
     """BCE alone, as the authors train it."""
 
-    bce, dice = 1.0, 0.0
+    @staticmethod
+    def region(logits: Tensor, mask: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, mask.to(logits.dtype))
 
 
 @register("canet", loss=CANetLoss, note="input in [0, 1], the authors' in [-1, 1]")

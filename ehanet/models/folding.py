@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ehanet.convolutions import plain_order
+from ehanet.devices import float32_in_full
 from ehanet.models.output import as_output
 
 TOLERANCE = 1e-4  # largest difference of a probability; float32 rounding gives about 1e-6
@@ -35,7 +36,7 @@ def folded(model: nn.Module, images: Tensor, mask_only: bool = False) -> nn.Modu
         copy = deepcopy(model)
     except (RuntimeError, TypeError):  # a network of the user's own may hold what cannot be copied
         return model
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a GPU's ten-bit products differ by more than the tolerance
+    with float32_in_full():  # a GPU's ten-bit products differ by more than the tolerance
         return _folded(model, copy, images, mask_only)
 
 
@@ -74,7 +75,7 @@ def drop_idle_biases(model: nn.Module, images: Tensor) -> None:
         model: any network of the suite; it is left in evaluation mode.
         images: as in :func:`folded`.
     """
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with float32_in_full():
         expected, pairs = _run_and_watch(model.eval(), images)
         in_a_row = {pair for module in model.modules() if isinstance(module, nn.Sequential) for pair in pairwise(module)}  # so that nothing else takes the output
         pairs = [pair for pair in pairs if pair in in_a_row and type(pair[0]) is nn.Conv2d and pair[0].bias is not None]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
-from ehanet.losses import LossTerms
+from ehanet.losses import LogitLoss
 from ehanet.models.blocks import resize
 from ehanet.models.encoders import build_encoder
 from ehanet.models.output import SegmentationOutput, check_images
@@ -184,19 +184,18 @@ def _conv_norm(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.GroupNorm(32, width), nn.ReLU())
 
 
-class HiFormerLoss:
+class HiFormerLoss(LogitLoss):
     """0.4 cross-entropy + 0.6 Dice of the authors' training, of two classes whose softmax is the sigmoid of the logit.
 
     Dice of one class, sums over the batch: 1 - (2 sum(p y) + 1e-5) / (sum p^2 + sum y^2 + 1e-5); the mean of object and background.
     """
 
-    def __call__(self, output, mask: Tensor, edge_label: Tensor | None = None) -> LossTerms:
-        logits = output.logits.float()
+    @staticmethod
+    def region(logits: Tensor, mask: Tensor) -> Tensor:
         target = mask.to(logits.dtype)
         dice = [1 - (2 * (p * y).sum() + 1e-5) / (p.square().sum() + y.square().sum() + 1e-5)
                 for p, y in ((logits.sigmoid(), target), ((-logits).sigmoid(), 1 - target))]
-        region = 0.4 * F.binary_cross_entropy_with_logits(logits, target) + 0.6 * torch.stack(dice).mean()
-        return LossTerms(region, None, [region])
+        return 0.4 * F.binary_cross_entropy_with_logits(logits, target) + 0.6 * torch.stack(dice).mean()
 
 
 @register("hiformer-b", loss=HiFormerLoss, note="fusion blocks attend from the class token, which is added to the patches; stochastic depth off; "

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ehanet.losses import LogitLoss
+from ehanet.losses import LogitLoss, dice_loss
 from ehanet.models.blocks import bn_relu_conv, conv_bn, conv_bn_relu
 from ehanet.models.output import SegmentationOutput, check_images
 from ehanet.models.registry import register
@@ -172,7 +172,9 @@ def _excited_unit(channels: int, width: int, stride: int = 1) -> nn.Sequential:
 class ResUNetPPLoss(LogitLoss):
     """Dice alone, as the authors train it."""
 
-    bce, dice = 0.0, 1.0
+    @staticmethod
+    def region(logits: Tensor, mask: Tensor) -> Tensor:
+        return dice_loss(logits.sigmoid(), mask.to(logits.dtype))
 
 
 @register("resunetpp", loss=ResUNetPPLoss)

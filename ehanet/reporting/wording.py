@@ -91,9 +91,9 @@ def setting_notes(rows: list[Result]) -> list[str]:
     for key in FAIR:
         values = [setting(row, key) for row in rows]
         if common(values) is None and any(value is not None for value in values):
-            usual = Counter(map(in_words, values)).most_common(1)[0][0]
-            others = [f"{look(row.label, row.method).title} {in_words(value)}" for row, value in zip(rows, values) if in_words(value) != usual]
-            notes.append(f"Not on equal terms in {WORDS.get(key, key)}: {usual}, but {', '.join(others)}.")
+            usual = max(values, key=values.count)
+            others = [f"{look(row.label, row.method).title} {in_words(value)}" for row, value in zip(rows, values) if value != usual]
+            notes.append(f"Not on equal terms in {WORDS.get(key, key)}: {in_words(usual)}, but {', '.join(others)}.")
     notes += _encoder_notes(rows) + deviations(rows)
     if losses := [f"{row.title} ({in_words(options)})" for row in rows if (options := row.config.get("loss_options"))]:
         notes.append(f"Loss not as released: {'; '.join(losses)}.")
