@@ -40,6 +40,19 @@ def test_a_start_from_another_network_is_found(tmp_path):
     assert found.startswith("phantom-polyp/unet-32: initial_weights: model.safetensors holds another network (its encoder: ") and "than UNet as configured" in found
 
 
+def test_a_start_fits_the_layout_that_the_encoders_file_has(tmp_path):
+    import torch
+
+    from ehanet import EHANet
+    from ehanet.models.encoders import KERAS_MOBILENET, build_encoder
+
+    EHANet(KERAS_MOBILENET).save_pretrained(tmp_path)
+    torch.save(build_encoder(KERAS_MOBILENET).net.state_dict(), tmp_path / "keras.pt")
+    rows = {"encoder": "mobilenetv1_100", "initial_weights": str(tmp_path / "model.safetensors")}
+    assert preflight.find_problem([planned(**rows, encoder_weights=str(tmp_path / "keras.pt"))]) is None
+    assert "holds another network (its encoder: mobilenetv1_100.keras)" in preflight.find_problem([planned(**rows)])
+
+
 PLUGIN = """import torch
 from ehanet.models.registry import register
 

@@ -36,7 +36,7 @@ def find_problem(configurations: list[dict]) -> str | None:
     from ehanet.config import RunConfig, find_weights
     from ehanet.devices import check_device
     from ehanet.models import build_loss, build_model
-    from ehanet.models.encoders import zero_init
+    from ehanet.models.encoders import encoder_layout, zero_init
     from ehanet.models.pretrained import fill_weights, read_about
     from ehanet.plugins import load_plugin
 
@@ -44,6 +44,8 @@ def find_problem(configurations: list[dict]) -> str | None:
     for values in configurations:
         config = RunConfig.from_dict(values)
         options = {key: value for key, value in config.build_options.items() if key not in FILES}
+        if config.initial_weights and config.encoder_weights:  # the encoder's file says which layout its network has, which the start must fit
+            options["encoder"] = encoder_layout(config.encoder, config.encoder_weights)
         key = json.dumps([config.plugin, config.method, options, config.loss_options, config.device, config.zero_init, config.initial_weights, config.teacher], sort_keys=True)
         if key in built:
             continue
