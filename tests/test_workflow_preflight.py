@@ -1,10 +1,12 @@
 """Networks and losses that cannot be built are found before the first training, with the row's name and what is known."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from ehanet.config import RunConfig
+from ehanet.profiles import load_profile
 from workflow import preflight
 
 
@@ -51,6 +53,28 @@ def test_a_start_fits_the_layout_that_the_encoders_file_has(tmp_path):
     rows = {"encoder": "mobilenetv1_100", "initial_weights": str(tmp_path / "model.safetensors")}
     assert preflight.find_problem([planned(**rows, encoder_weights=str(tmp_path / "keras.pt"))]) is None
     assert "holds another network (its encoder: mobilenetv1_100.keras)" in preflight.find_problem([planned(**rows)])
+
+
+def test_every_start_of_a_committed_profile_fits_its_networks(tmp_path, monkeypatch):
+    """Starts and the encoder's file are stand-ins of random values in the place and layout of the true ones."""
+    from safetensors.torch import save_file
+
+    from ehanet import EHANet
+    from ehanet.models.encoders import KERAS_MOBILENET, build_encoder
+    from ehanet.models.pretrained import save_weights
+
+    save_file(build_encoder(KERAS_MOBILENET).net.state_dict(), tmp_path / "mobilenetv1_100.imagenet.safetensors")
+    for place, encoder in {"weights/ehanet-universal": KERAS_MOBILENET, "reports/universal/ehanet-universal": KERAS_MOBILENET,
+                           "reports/universal-random/ehanet-universal-random": "mobilevit_s", "reports/encoders-random-long/ehanet-vovnet19b-slim": "ese_vovnet19b_slim",
+                           "reports/universal-random-vovnet/ehanet-universal-random-vovnet": "ese_vovnet19b_slim"}.items():
+        path = tmp_path / f"{place}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(EHANet(encoder), path)
+    monkeypatch.setenv("EHANET_WEIGHTS", str(tmp_path))
+    config = Path(__file__).parent.parent / "config"
+    begun = [run for path in sorted(config.glob("*.yaml")) for run in load_profile(path.stem, folder=config, weights=tmp_path).runs if run.initial_weights or run.teacher]
+    assert {Path(run.initial_weights).stem for run in begun} >= {"ehanet-universal", "ehanet-universal-random", "ehanet-vovnet19b-slim", "ehanet-universal-random-vovnet"}
+    assert preflight.find_problem([run.to_dict() for run in begun]) is None
 
 
 PLUGIN = """import torch
