@@ -84,6 +84,25 @@ def test_modules_are_switched_off_and_on_again(shown, model):
         pass
 
 
+def test_the_table_of_switches(shown, model):
+    table = switches.switch_table(shown, model)
+    assert list(table.index) == ["none", "EFA", "IEM", "AHFA", "all three"]
+    whole = [output_maps(model, example.image)["final"] > 0.5 for example in shown]
+    dice = [2 * (mask & (example.mask > 0)).sum() / (mask.sum() + example.mask.sum()) for mask, example in zip(whole, shown)]
+    assert table.loc["none"].tolist() == [round(float(np.mean(dice)), 2), round(100 * float(np.mean(whole)), 1)]
+    with switches.switched_off(model, ["EFA"]):
+        without = [output_maps(model, example.image)["final"] > 0.5 for example in shown]
+    assert table.loc["EFA", "found (% of the image)"] == round(100 * float(np.mean(without)), 1)
+    photographs = [example._replace(mask=None) for example in shown]
+    assert list(switches.switch_table(photographs, model).columns) == ["found (% of the image)"]
+
+
+def test_an_edge_map_is_not_scored_against_the_filled_mask(shown, model):
+    notes = {output: [text.get_text() for axes in panels.explore(shown, {"a": model}).draw(0, "a", output, 0.5, 0.7).axes for text in axes.texts] for output in ("final", "edge")}
+    assert any(note.startswith("Dice ") for note in notes["final"]) and not any("Dice" in note for note in notes["edge"])
+    assert any(note.endswith("% of the image") for note in notes["edge"])
+
+
 def test_efa_off_is_the_identity_and_ahfa_off_knows_no_skip(model):
     x = torch.rand(1, 32, 8, 8)
     with torch.no_grad(), switches.switched_off(model, ["EFA", "AHFA"]):
@@ -102,6 +121,9 @@ def test_blended_says_found_missed_and_spurious():
     assert np.array_equal(predictions.blended(image, prediction, label, blend=0.0), image)
     half = predictions.blended(image, prediction, None, blend=0.5)[0]
     assert tuple(half[0]) == (178, 162, 88) and tuple(half[1]) == (100, 100, 100)
+    red = np.full((1, 4, 3), (202, 50, 48), np.uint8)
+    half = predictions.blended(red, prediction, None, blend=0.5)[0]
+    assert tuple(half[0]) == (203, 150, 76) and tuple(half[1]) == (202, 50, 48), "half way to grey below the colour, as it is elsewhere"
 
 
 def test_moved_mask_by_hand():
@@ -155,7 +177,7 @@ def test_pulls_point_at_the_truth():
 
 def test_trap_of_the_split():
     leak = traps.split_leak(load_dataset("phantom-glioma", size=64))
-    assert (leak.loc["by patient"] == 0).all() and 0 < leak.loc["by image", "in training and test"] < leak.loc["by image", "patients in several parts"] < 40
+    assert (leak.loc["by patient"] == 0).all() and 0 < leak.loc["by slice", "in training and test"] < leak.loc["by slice", "patients in several parts"] < 40
 
 
 def test_released_edge_stays_behind(shown):

@@ -24,6 +24,7 @@ _HOMES = {
     "ahfa_picture": "ehanet.interact.features",
     "module_shapes": "ehanet.interact.features",
     "switched_off": "ehanet.interact.switches",
+    "switch_table": "ehanet.interact.switches",
     "losses_picture": "ehanet.interact.losses",
     "missed_share_picture": "ehanet.interact.losses",
     "constant_map_picture": "ehanet.interact.losses",

@@ -55,6 +55,7 @@ def efa_picture(model: nn.Module, example: Example, stage: int = 1) -> Picture:
     maps = [_energy("before, x", before), _range("spatial gate s(x)", spatial), _energy("after, x c(x) + x s(x)", after)]
     picture, axes = _row(example, maps, plots=1)
     _gate_plot(axes[0], channel, "channel gate c(x)")
+    axes[0].axhline(0.5, color=VERMILLION, linewidth=0.8, linestyle=":")  # two gates of one half leave the feature as it is
     return picture
 
 
@@ -108,10 +109,9 @@ def _row(example: Example, maps: list[Cell], plots: int = 0) -> tuple[Picture, l
 
 
 def _gate_plot(axes, gate: np.ndarray, title: str) -> None:
-    """The values of a gate (C,), sorted, against one half, where it changes nothing between channels."""
+    """The values of a gate (C,), sorted."""
     with matplotlib.rc_context(RC):
         axes.plot(np.arange(1, len(gate) + 1), np.sort(gate), color=BLUE, drawstyle="steps-mid")
-        axes.axhline(0.5, color=VERMILLION, linewidth=0.8, linestyle=":")
         axes.set(ylim=(0, 1), yticks=[0, 0.5, 1])
         axes.set_title(title, fontsize=7.5, pad=3)
         axes.tick_params(labelsize=6.5, pad=1)

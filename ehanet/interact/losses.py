@@ -101,8 +101,8 @@ def missed_share(share: float, confidence: float = 0.95, steps: int = 21) -> tup
     mask = _object(share)
     pixels, size = mask.numel(), int(mask.sum())
     certain = float(np.log(confidence / (1 - confidence)))
-    missed = np.linspace(0, 1, steps)
-    return missed, _losses_of((torch.where(torch.arange(pixels) < round((1 - part) * size), certain, -certain).view(1, 1, SIDE, SIDE) for part in missed), mask)
+    found = np.rint(np.linspace(1, 0, steps) * size).astype(int)  # in whole pixels, whose share is what is shown
+    return 1 - found / size, _losses_of((torch.where(torch.arange(pixels) < count, certain, -certain).view(1, 1, SIDE, SIDE) for count in found.tolist()), mask)
 
 
 def constant_map(share: float, steps: int = 99) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -37,7 +37,8 @@ def explore(examples: Sequence[Example], models: dict[str, nn.Module | Path]) ->
         found = maps(method, image)
         if output not in found:
             raise ValueError(f"{method} has no output {output}; it has {', '.join(found)}")
-        return prediction_picture(examples[image], found[output], threshold, blend, OUTPUTS[output])
+        example = examples[image]._replace(mask=None) if output == "edge" else examples[image]  # a filled mask is no truth for an edge
+        return prediction_picture(example, found[output], threshold, blend, OUTPUTS[output])
 
     return Panel(draw, {"image": _image_choice(examples), "method": choice("method", list(models)), "output": choice("output", list(OUTPUTS), "final"),
                         "threshold": slider("threshold", 0.5, 0.05, 0.95), "blend": slider("overlay", 0.7, 0.0, 1.0)})

@@ -33,6 +33,8 @@ def blended(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None 
     prediction = np.asarray(prediction, bool)
     truth = prediction if truth is None else np.asarray(truth, bool)
     result = image.astype(np.float64)
+    coloured = prediction | truth  # grey below the colours, or yellow on red tissue would pass for orange
+    result[coloured] = (1 - blend) * result[coloured] + blend * result[coloured].mean(axis=1, keepdims=True)
     for where, colour in ((prediction & truth, FOUND), (truth & ~prediction, MISSED), (prediction & ~truth, SPURIOUS)):
         result[where] = (1 - blend) * result[where] + blend * 255 * np.array(to_rgb(colour))
     return np.rint(result).astype(np.uint8)

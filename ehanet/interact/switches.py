@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ehanet.explain import output_maps
+from ehanet.interact.examples import Example
+from ehanet.metrics.regions import dice_per_image
 from ehanet.models.blocks import resize
 from ehanet.models.ehanet import AHFA, EFA, IEM
 
@@ -36,6 +41,21 @@ def switched_off(model: nn.Module, names: list[str] | tuple[str, ...]) -> Iterat
     finally:
         for handle in handles:
             handle.remove()
+
+
+def switch_table(examples: Sequence[Example], model: nn.Module) -> pd.DataFrame:
+    """What the network finds with modules switched off: mean Dice over the examples that have a mask, and the share of all images that it takes for an object.
+
+    Returns:
+        A row for "none", each of EFA, IEM, AHFA, and all three; columns "mean Dice" (left out where no example has a mask) and "found (% of the image)".
+    """
+    rows = {}
+    for title, names in {"none": [], **{name: [name] for name in MODULES}, "all three": list(MODULES)}.items():
+        with switched_off(model, names):
+            found = [output_maps(model, example.image)["final"] > 0.5 for example in examples]
+        dice = [float(dice_per_image(mask[None], example.mask[None].astype(bool))[0]) for mask, example in zip(found, examples) if example.mask is not None]
+        rows[title] = {**({"mean Dice": round(float(np.mean(dice)), 2)} if dice else {}), "found (% of the image)": round(100 * float(np.mean([mask.mean() for mask in found])), 1)}
+    return pd.DataFrame(rows).T.rename_axis("switched off")
 
 
 def _efa(module: EFA, inputs: tuple[Tensor], output: Tensor) -> Tensor:

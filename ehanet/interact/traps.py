@@ -40,11 +40,11 @@ def edges_picture(example: Example, edges: dict[str, np.ndarray]) -> Picture:
 
 
 def split_leak(data: Dataset, seed: int = 0) -> pd.DataFrame:
-    """How many groups (patients) have images in more than one part of the split, and in training and test: split by image and by group, both by
+    """How many groups (patients) have images in more than one part of the split, and in training and test: split by slice and by patient, both by
     the rule with ``seed``."""
     def parts_of(places: list[str]) -> list[set[str]]:
         return [{place for place, owner in zip(places, data.groups) if owner == group} for group in set(data.groups)]
 
-    rows = {"by image": parts_of(rule_split(data.ids, data.ids, seed)), "by patient": parts_of(rule_split(data.ids, data.groups, seed))}
+    rows = {"by slice": parts_of(rule_split(data.ids, data.ids, seed)), "by patient": parts_of(rule_split(data.ids, data.groups, seed))}
     return pd.DataFrame({name: {"patients in several parts": sum(len(one) > 1 for one in found), "in training and test": sum({"train", "test"} <= one for one in found)}
                          for name, found in rows.items()}).T
