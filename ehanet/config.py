@@ -114,8 +114,11 @@ class RunConfig:
             raise ValueError(f"ema: must be at least 0 and below 1, got {self.ema}")
         if not SIDES[0] <= self.size <= SIDES[1]:
             raise ValueError(f"size: must be from {SIDES[0]} to {SIDES[1]} pixels, got {self.size}")
-        if self.zero_init and self.initial_weights:
-            raise ValueError("zero_init: initial_weights say how every weight begins; leave one of the two out")
+        if self.pretrained and self.encoder_weights:
+            raise ValueError("pretrained and encoder_weights exclude each other; set encoder_weights=null to take timm's weights")
+        for name in ("initial_weights", "encoder_weights", "pretrained"):
+            if self.zero_init and getattr(self, name):
+                raise ValueError(f"zero_init: {name} says how the encoder begins; leave one of the two out")
         if not self.label:
             object.__setattr__(self, "label", self.method)
 

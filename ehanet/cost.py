@@ -67,7 +67,7 @@ def _count(config: RunConfig) -> dict:
 def _options(config: RunConfig) -> dict:
     """What builds the network of a configuration with random weights; a weights file only says which layout of the encoder it is for."""
     options = {**config.build_options, "pretrained": False}
-    if file := options.pop("encoder_weights", None):
+    if (file := options.pop("encoder_weights", None)) and "encoder" in options:  # a method's own encoder has one layout
         options["encoder"] = encoder_layout(options["encoder"], file)
     load_plugin(config.plugin)
     return options

@@ -72,13 +72,16 @@ class Profile:
         return [run for run in self.runs if run.dataset == dataset]
 
     def with_kept(self, is_kept: Callable[[RunConfig], bool]) -> Profile:
-        """The profile with those runs of absent rows back in their places that ``is_kept`` finds finished: what is kept needs no weights file."""
+        """The profile with those runs of absent rows back in their places that ``is_kept`` finds finished: what is kept needs no weights file. Their other
+        seeds stay absent."""
         runs, absent = list(self.runs), []
         for row in reversed(self.absent):
-            if kept := [run for run in row.runs if is_kept(run)]:
-                runs[row.place:row.place] = kept
-            else:
+            kept = [run for run in row.runs if is_kept(run)]
+            runs[row.place:row.place] = kept
+            if not kept:
                 absent.insert(0, row)
+            elif left := tuple(run for run in row.runs if run not in kept):
+                absent.insert(0, replace(row, runs=left, reason=f"{row.reason}; not trained: seed{'s' * (len(left) > 1)} {', '.join(str(run.seed) for run in left)}"))
         return replace(self, runs=tuple(runs), absent=tuple(absent))
 
 

@@ -22,7 +22,7 @@ def publish_best(dataset: str, size: int, source: str | Path | None, runs: str |
     Writes scores, comparison and choice of score of each part into ``reports``; the choice is by validation Dice alone.
 
     Args:
-        dataset: a union such as "universal". rows: ``{"method", "label", "seed"}`` of its finished runs in ``runs``.
+        dataset: a union such as "universal", or one data set. rows: ``{"method", "label", "seed"}`` of its finished runs in ``runs``.
         target: the checkpoint, .safetensors; its model card goes beside it.
 
     Returns:
@@ -36,18 +36,17 @@ def publish_best(dataset: str, size: int, source: str | Path | None, runs: str |
     for row in rows:
         if not (runs / row["label"] / f"seed{row['seed']}" / "best.pt").is_file():
             raise ValueError(f"{runs / row['label']}/seed{row['seed']}: no checkpoint here, and publishing needs one; run make paper without KEEP=1")
-    parts = parts_of(dataset)
-    data = {part: load_dataset(part, root=source, size=size) for part in parts}
-    for part in parts:
+    data = {loaded.name: loaded for loaded in (load_dataset(part, root=source, size=size) for part in parts_of(dataset))}  # a folder of one's own goes by its name
+    for part in data:
         evaluate_runs(data[part], runs, reports, rows)
         comparison(reports, part)
         score_choice_report(reports, part)
     records = [read_record(runs / row["label"] / f"seed{row['seed']}" / "record.json") for row in rows]
     row, record = max(zip(rows, records), key=lambda pair: pair[1]["best"]["val_dice"])
     name = f"{row['label']}__seed{row['seed']}"
-    publish_run(runs / row["label"] / f"seed{row['seed']}", target, [reports / "scores" / part / f"{name}.csv" for part in parts], trained_on=parts,
+    publish_run(runs / row["label"] / f"seed{row['seed']}", target, [reports / "scores" / part / f"{name}.csv" for part in data], trained_on=data,
                 recipe={"Selection among": f"{len(rows)} runs, by validation Dice"} if len(rows) > 1 else {},
-                notes=[note for part in parts for note in edge_notes(data[part], read_predictions(predictions_path(reports, part, row["label"], row["seed"])))])
+                notes=[note for part in data for note in edge_notes(data[part], read_predictions(predictions_path(reports, part, row["label"], row["seed"])))])
     return {"label": row["label"], "seed": row["seed"], "val_dice": record["best"]["val_dice"], "bytes": target.stat().st_size}
 
 

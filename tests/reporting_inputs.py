@@ -89,6 +89,12 @@ def make_reports(root: Path, data: Dataset, methods: dict[str, float], seeds=(0,
     return reports
 
 
+def measured_cost(label: str, gmac: float) -> dict:
+    """As ``ehanet.cost.measure_cost`` gives it."""
+    return {"label": label, "method": label, "parameters": round(1e6 * gmac), "gmac": gmac, "side": 32, "precision": "float32", "rate_1": 10.0, "rate_best": 20.0,
+            "batch_best": 4, "memory_mb": 100, "device": "Test processor, 2 threads"}
+
+
 def _history(error: float, seed: int, epochs: int = 12) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
     noise = np.random.default_rng(seed).normal(0, 0.02, epochs)

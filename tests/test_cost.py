@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from reporting_inputs import make_dataset, make_reports
+from reporting_inputs import make_dataset, make_reports, measured_cost
 from torch import nn
 
 from ehanet.config import RunConfig
@@ -47,6 +47,12 @@ def test_a_weights_file_decides_the_layout_that_is_counted(tmp_path, monkeypatch
                          RunConfig(label="lost", encoder="mobilenetv1_100", encoder_weights="lost.pt")])
     assert found["given"] == found["keras"] and found["given"]["parameters"] == 3_451_361 < found["timm"]["parameters"]
     assert "lost" not in found, "without its file nobody knows which layout it has"
+
+
+def test_a_weights_file_for_a_methods_own_encoder_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setenv("EHANET_WEIGHTS", str(tmp_path))
+    own = RunConfig()
+    assert count_costs([own, RunConfig(label="from-file", encoder_weights="mobilevit_s.safetensors")])["from-file"] == count_costs([own])["ehanet"]
 
 
 def test_rates_are_printed_as_far_as_they_repeat():
@@ -92,3 +98,15 @@ def test_every_method_has_its_row(tmp_path):
     assert "frozen or not" in table.notes[0], "the network's count, whatever a run freezes or leaves unsupervised"
     assert table.rows[0]["millions"] == "5.88" and measured[0]["device"] in table.caption and table.rows[0]["device"] == measured[0]["device"]
     assert (reports / "figures" / "cost_phantom-polyp.pdf").is_file()
+
+
+def test_a_measurement_stays_whole_where_a_weights_file_is_gone(tmp_path):
+    reports = make_reports(tmp_path, make_dataset(), {"ehanet": 0.1, "lanet": 0.3})
+    before = [measured_cost("ehanet", 4.0), measured_cost("lanet", 2.0)]
+    cost_report(reports, "phantom-polyp", before)
+    lost = {"label": "ehanet", "method": "ehanet", "reason": "not measured: FileNotFoundError: weights file net.safetensors not found"}
+    for now, gmac in (([lost, measured_cost("lanet", 9.0)], ["4.00", "2.00"]), ([measured_cost("ehanet", 9.0), lost | {"label": "lanet", "reason": "not measured: BrokenProcessPool"}], ["9.00"])):
+        cost_report(reports, "phantom-polyp", now)
+        assert [row["gmac"] for row in read_table(reports / "tables" / "cost_phantom-polyp.csv").rows if row.get("gmac")] == gmac
+    cost_report(reports, "phantom-polyp", [lost, measured_cost("lanet", 9.0)])
+    assert [row["gmac"] for row in read_table(reports / "tables" / "cost_phantom-polyp.csv").rows if row.get("gmac")] == ["9.00"], "the table before had no EHANet"

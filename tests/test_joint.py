@@ -17,6 +17,7 @@ from ehanet.data.phantoms import PHANTOMS
 from ehanet.publishing import publish_best
 from ehanet.records import read_record
 from ehanet.recipe import update_average
+from ehanet.robustness import write_phantom_folder
 from ehanet.training import Trainer, fit
 
 
@@ -110,6 +111,15 @@ def test_the_run_that_validates_best_is_published(tmp_path, monkeypatch):
         assert (tmp_path / "reports" / "tables" / f"comparison_{part}.csv").is_file()
         scored = read_record(tmp_path / "reports" / "scores" / part / f"ehanet__seed{found['seed']}.json")["id"]
         assert scored in read_record(tmp_path / "reports" / "tables" / f"score_choice_{part}.json")["inputs"]
+
+
+def test_a_network_of_a_folder_of_ones_own_is_published_by_its_name(tmp_path):
+    folder = write_phantom_folder("phantom-polyp", 32, tmp_path, 1).rename(tmp_path / "clinic")
+    fit(replace(SHORT, dataset=str(folder), method="ehanet", encoder="resnet18", epochs=1, ema=0.0), tmp_path / "runs" / "ehanet" / "seed0", progress=False)
+    target = tmp_path / "net.safetensors"
+    publish_best(str(folder), 32, None, tmp_path / "runs", tmp_path / "reports", [{"method": "ehanet", "label": "ehanet", "seed": 0}], target)
+    card = target.with_suffix(".md").read_text()
+    assert (tmp_path / "reports/tables/comparison_clinic.csv").is_file() and "clinic (" in card and str(tmp_path) not in card
 
 
 @pytest.mark.parametrize("steps, expected", [(0, 4), (1, 4 * 9 / 11), (1000, 2)])  # the first copies, decay (1 + 1) / (10 + 1), then the one asked for

@@ -183,6 +183,13 @@ def test_a_kept_run_needs_no_weights_file(checkout, capsys):
     assert paper(profile, None, 1, only_plan=True, keep=True) == 0
     told = capsys.readouterr().out
     assert "gone.safetensors" not in told and "train/phantom-polyp/unet/seed0" in told and "train/phantom-polyp/ehanet" not in told
+    (checkout / "more.yaml").write_text(json.dumps({"datasets": [data.name], "methods": methods, "seeds": [0, 1, 2], **settings}))
+    (checkout / "reports/own").rename(checkout / "reports/more")
+    more = load_profile("more", folder=checkout).with_kept(lambda run: run.label == "ehanet" and run.seed == 0)
+    assert [run.seed for run in more.runs if run.label == "ehanet"] == [0] and [[run.seed for run in row.runs] for row in more.absent] == [[1, 2]]
+    assert more.absent[0].reason.endswith("gone.safetensors not found (give WEIGHTS=folder); not trained: seeds 1, 2")
+    evaluated, = [step for step in make_plan(more, None, keep=True).values() if step.kind == "evaluate"]
+    assert not evaluated.parameters["absent"], "a row that has numbers is not shown a second time without"
 
 
 def test_a_kill_while_a_folder_is_replaced_loses_neither_the_old_nor_the_new(tmp_path, monkeypatch):

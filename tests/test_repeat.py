@@ -231,6 +231,26 @@ def test_precision_and_threads_are_those_of_the_record(clone, monkeypatch):
     assert seen == [("float32", 1), ("auto", 2)]  # where "auto" chooses the same, the configuration stays as it was, and with it the checkpoint's hash
 
 
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="asks for a device that is not here")
+def test_a_run_of_a_device_that_is_not_here_is_repeated_on_this_one(clone, monkeypatch):
+    seen = []
+
+    def fit(config, *_, **__):
+        seen.append(config.device)
+        raise InterruptedError
+
+    monkeypatch.setattr("ehanet.repeat.fit", fit)
+    folder = find_recorded("small/discs/ehanet/seed0")
+    record = read_record(folder / "record.json")
+    for device in ("mps", "cpu"):
+        changed = record | {"config": record["config"] | {"device": device}}
+        changed["id"] = record_id({key: value for key, value in changed.items() if key != "id"})
+        monkeypatch.setattr("ehanet.repeat.read_record", lambda path, changed=changed: changed if path == folder / "record.json" else {"inputs": [changed["id"]]})
+        with pytest.raises(InterruptedError):
+            repeat_run(folder)
+    assert seen == ["auto", "cpu"]
+
+
 def test_a_run_on_a_union_is_found_on_each_part():
     """Its records say where: of the shipped checkpoint's training the report has scores on every data set."""
     folder = Path(__file__).resolve().parents[1] / "reports/universal/runs/universal/ehanet-mobilenetv1/seed0"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from reporting_inputs import make_dataset, make_reports
+from reporting_inputs import make_dataset, make_reports, measured_cost
 
 from ehanet.metrics.regions import dice_per_image
 from ehanet.predictions import Predictions, predictions_path, read_predictions, write_predictions
@@ -43,12 +43,6 @@ def draw(root, data, reports):
     side_by_side(data, reports)
     training_overview(reports, data.name)
     cost_report(reports, data.name, [measured_cost(label, gmac) for label, gmac in zip(METHODS_HERE, (4.05, 16.0, 3.9))])
-
-
-def measured_cost(label, gmac):
-    """As ``ehanet.cost.measure_cost`` gives it."""
-    return {"label": label, "method": label, "parameters": round(1e6 * gmac), "gmac": gmac, "side": 32, "precision": "float32", "rate_1": 10.0, "rate_best": 20.0,
-            "batch_best": 4, "memory_mb": 100, "device": "Test processor, 2 threads"}
 
 
 def contents(reports):

@@ -75,7 +75,7 @@ def test_transformers_at_zero_are_of_the_track_of_random_weights(data, tmp_path)
     told = trainer.transfer.describe_encoder(trainer.frozen)
     assert told == "random, transformers at zero, trained" and beginning(told) == RANDOM
     assert not Trainer(configured(encoder="mobilevit_xxs", zero_init=True, freeze_encoder="pretrained"), data, tmp_path / "other").frozen
-    with pytest.raises(ValueError, match="zero_init: initial_weights say how every weight begins; leave one of the two out"):
+    with pytest.raises(ValueError, match="zero_init: initial_weights says how the encoder begins; leave one of the two out"):
         configured(zero_init=True, initial_weights="a.safetensors")
 
 

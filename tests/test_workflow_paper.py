@@ -34,6 +34,24 @@ def snakemake(*options):
     return {stamp.removesuffix(".json") for stamp in re.findall(r"output: runs/two/\.steps/([^,\s]+)", done.stdout + done.stderr)}
 
 
+ON_A_CLUSTER = """from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, ResourceSettings
+with SnakemakeApi() as api:
+    workflow = api.workflow(ResourceSettings(nodes=1), ConfigSettings(config={"plan": "runs/two/plan.json"}), snakefile=Path("workflow/Snakefile"))
+    workflow.dag()
+    print([rule.name for rule in workflow._workflow.rules])
+"""
+
+
+def test_the_rules_can_be_read_where_a_cluster_has_the_cores(copy):
+    """Snakemake is then told no number of cores, and a rule that asks for it stops every profile that measures costs."""
+    Path("config/two.yaml").write_text(Path("config/two.yaml").read_text() + "studies: [costs, edges]\n")
+    write_plan("runs/two/plan.json", load_profile("two"), copy.plan())
+    done = subprocess.run([sys.executable, "-c", ON_A_CLUSTER], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    assert done.returncode == 0 and "'costs', 'edges'" in done.stdout, done.stderr[-1500:]
+
+
 def test_snakemake_runs_the_very_same_steps(copy):
     profile = load_profile("two")
     write_plan("runs/two/plan.json", profile, copy.steps)

@@ -22,6 +22,13 @@ def test_only_the_profile_universal_as_written_replaces_the_shipped_checkpoint(t
     assert targets == ["weights/ehanet-universal.safetensors", "reports/universal-epochs-1/ehanet-universal-epochs-1.safetensors", "reports/other/ehanet-other.safetensors"]
 
 
+def test_two_data_sets_are_not_published_as_one_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "two.yaml").write_text("datasets: [phantom-polyp, phantom-nuclei]\nmethods: [ehanet]\nseeds: [0]\nstudies: [publish]\n")
+    with pytest.raises(ValueError, match=r"^studies: publish: phantom-polyp, phantom-nuclei would write one checkpoint; name one data set, publish: \[phantom-polyp\]$"):
+        make_plan(load_profile("two", folder=tmp_path), None)
+
+
 def test_the_plan_has_every_step_once_and_a_finished_one_runs_nothing(copy):
     assert set(copy.steps) == EVERYTHING and list(copy.steps)[-1] == "report"
     assert copy.reasons() == {}

@@ -53,6 +53,9 @@ def test_a_start_fits_the_layout_that_the_encoders_file_has(tmp_path):
     rows = {"encoder": "mobilenetv1_100", "initial_weights": str(tmp_path / "model.safetensors")}
     assert preflight.find_problem([planned(**rows, encoder_weights=str(tmp_path / "keras.pt"))]) is None
     assert "holds another network (its encoder: mobilenetv1_100.keras)" in preflight.find_problem([planned(**rows)])
+    EHANet().save_pretrained(tmp_path / "own")
+    start = str(tmp_path / "own" / "model.safetensors")
+    assert preflight.find_problem([planned(initial_weights=start, encoder_weights="mobilevit_s.safetensors")]) is None, "a method's own encoder has one layout"
 
 
 def test_every_start_of_a_committed_profile_fits_its_networks(tmp_path, monkeypatch):

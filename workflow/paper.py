@@ -109,7 +109,10 @@ def paper(profile: Profile, source: str | None, cores: int, only_plan: bool = Fa
     if keep:
         profile = profile.with_kept(lambda run: kept_id(reports, dataset_key(run.dataset), run) is not None)
     if profile.absent and not profile.runs:
-        way = "; SET='encoder_weights=null pretrained=true' takes timm's own" if profile.settings.get("encoder_weights") else ""
+        way = ""
+        if profile.settings.get("encoder_weights"):  # a start holds every weight, in the layout of the encoder's file
+            keras = profile.settings.get("initial_weights") and profile.settings.get("encoder") == "mobilenetv1_100"
+            way = "; SET='encoder_weights=null encoder=mobilenetv1_100.keras' trains the same without it" if keras else "; SET='encoder_weights=null pretrained=true' takes timm's own"
         raise FileNotFoundError(f"none of the {len(profile.absent)} rows of {profile.name} can be trained: {profile.absent[0].reason.removeprefix('not available: ')}{way}")
     with Lock(profile.name) as lock:
         published = published_sets(profile)
@@ -244,7 +247,7 @@ def weights_folder(weights: str, source: str) -> str | None:
             raise FileNotFoundError(f"WEIGHTS: folder {weights} not found")
         return str(folder)
     beside = Path(os.path.expanduser(source)).parent / "weights" if source else None
-    return str(beside) if beside and beside.is_dir() else os.environ.get("EHANET_WEIGHTS")
+    return str(beside) if beside and beside.is_dir() else os.path.expanduser(os.environ.get("EHANET_WEIGHTS", "")) or None
 
 
 if __name__ == "__main__":

@@ -70,7 +70,10 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
     for study in profile.studies:
         if study not in kinds.STUDIES:
             raise ValueError(f"studies: unknown study {study!r}; known: {', '.join(kinds.STUDIES) or 'none'}")
-    for union in profile.studies.get("publish", ([], {}))[0]:
+    to_publish = profile.studies.get("publish", ([], {}))[0]
+    if len(to_publish) > 1:
+        raise ValueError(f"studies: publish: {', '.join(to_publish)} would write one checkpoint; name one data set, publish: [{to_publish[0]}]")
+    for union in to_publish:
         if both := {*parts_of(union)} & {*profile.datasets} - {union}:  # publishing scores the parts, where their own rows' scores would lie
             raise ValueError(f"studies: publish: {union} holds {', '.join(sorted(both))}, which datasets names as well; give them a profile of their own")
     steps: dict[str, Step] = {}
@@ -100,7 +103,7 @@ def make_plan(profile: Profile, source: str | None, keep: bool = False) -> dict[
             parameters = {"config": _written_out(run), "source": common["source"], "run_dir": f"{runs_folder}/{place}",
                           "report_dir": f"{reports}/runs/{place}"}
             trained.append(add("train", parameters, [], files + _weights(run, profile.weights), label=run.label, seed=f"seed{run.seed}"))
-        absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset]
+        absent = [{"method": row.method, "label": row.label, "reason": row.reason} for row in profile.absent if row.dataset == dataset and row.label not in {run.label for run in runs}]
         if rows:
             before["evaluate"] = add("evaluate", {**common, **folders, "rows": rows, "absent": absent}, trained, files)
             add("compare", {"dataset": key, "reports": reports}, [before["evaluate"]])

@@ -44,7 +44,7 @@ def find_problem(configurations: list[dict]) -> str | None:
     for values in configurations:
         config = RunConfig.from_dict(values)
         options = {key: value for key, value in config.build_options.items() if key not in FILES}
-        if config.initial_weights and config.encoder_weights:  # the encoder's file says which layout its network has, which the start must fit
+        if config.initial_weights and config.encoder and config.encoder_weights:  # the encoder's file says which layout its network has, which the start must fit
             options["encoder"] = encoder_layout(config.encoder, config.encoder_weights)
         key = json.dumps([config.plugin, config.method, options, config.loss_options, config.device, config.zero_init, config.initial_weights, config.teacher], sort_keys=True)
         if key in built:

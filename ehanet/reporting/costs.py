@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from ehanet.config import RunConfig
+from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import Result, mark_of, read_results
 from ehanet.reporting.style import FAINT, MUTED, WIDTH, figure_style, headline, looks, plt, save_figure, stamp
@@ -34,7 +35,8 @@ def cost_report(reports: str | Path, dataset: str, measured: list[dict]) -> Tabl
     """Write tables/cost_<dataset> and figures/cost_<dataset>, Dice against GMAC and parameters; returns the table.
 
     Args:
-        measured: of ``ehanet.cost.measure_costs``, one a label of ``reports``/scores/<dataset>/; a row without gets "not measured".
+        measured: of ``ehanet.cost.measure_costs``, one a label of ``reports``/scores/<dataset>/; a row without gets "not measured". Where a network
+            lacks its weights file, the measurement that the report holds already stays, whole, if it has every row: rows of two would not compare.
 
     Raises:
         FileNotFoundError, ValueError: scores are missing or damaged; the message names the file.
@@ -42,6 +44,8 @@ def cost_report(reports: str | Path, dataset: str, measured: list[dict]) -> Tabl
     reports = Path(reports)
     rows = read_results(reports, dataset)
     scored = [row for row in rows if row.frames]
+    if any(cost.get("reason", "").startswith("not measured: FileNotFoundError") for cost in measured):
+        measured = _measured_before(reports / "tables" / f"cost_{dataset}.json", {cost["label"] for cost in measured}) or measured
     costs = {cost["label"]: cost for cost in measured}
     sources = {"inputs": [record["id"] for row in scored for record in row.records], "about": {"measured": measured}}
     table = _table(dataset, rows, costs)
@@ -55,6 +59,15 @@ def cost_report(reports: str | Path, dataset: str, measured: list[dict]) -> Tabl
         with figure_style():
             save_figure(_draw(points, dataset_title(dataset), mark_of(rows)), path, record, f"Dice against cost on {dataset_title(dataset)}")
     return table
+
+
+def _measured_before(path: Path, labels: set[str]) -> list[dict]:
+    """What the table of this record was made of, if it has measured all ``labels``; else nothing."""
+    try:
+        measured = read_record(path)["about"]["measured"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return measured if labels <= {cost["label"] for cost in measured if "gmac" in cost} else []
 
 
 def _table(dataset: str, rows: list[Result], costs: dict[str, dict]) -> Table:
