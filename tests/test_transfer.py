@@ -75,8 +75,11 @@ def test_transformers_at_zero_are_of_the_track_of_random_weights(data, tmp_path)
     told = trainer.transfer.describe_encoder(trainer.frozen)
     assert told == "random, transformers at zero, trained" and beginning(told) == RANDOM
     assert not Trainer(configured(encoder="mobilevit_xxs", zero_init=True, freeze_encoder="pretrained"), data, tmp_path / "other").frozen
-    with pytest.raises(ValueError, match="zero_init: initial_weights says how the encoder begins; leave one of the two out"):
-        configured(zero_init=True, initial_weights="a.safetensors")
+    for name, value in {"initial_weights": "a.safetensors", "encoder_weights": "a.safetensors", "pretrained": True}.items():
+        with pytest.raises(ValueError, match=f"zero_init: {name} says how the encoder begins; leave one of the two out"):
+            configured(zero_init=True, **{name: value})
+    with pytest.raises(ValueError, match="pretrained and encoder_weights exclude each other; set encoder_weights=null to take timm's weights"):
+        configured(pretrained=True, encoder_weights="a.safetensors")
 
 
 def test_a_run_learns_from_its_teacher_beside_the_masks(data, tmp_path):

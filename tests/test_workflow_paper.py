@@ -18,7 +18,7 @@ from ehanet import fingerprint
 from ehanet.profiles import load_profile
 from workflow import kinds
 from workflow.announce import _cache_bytes
-from workflow.paper import Lock, main
+from workflow.paper import Lock, main, weights_folder
 from workflow.plan import read_plan, to_run, write_plan
 from workflow.removed import forget_removed
 from workflow.step import _forget_other_training
@@ -171,6 +171,17 @@ def test_a_profile_none_of_whose_rows_can_be_trained_stops(copy, capsys, command
     assert main([command, "--profile", "two", "--set", "encoder_weights=gone.safetensors"]) == 1
     assert capsys.readouterr().err == ("error: none of the 5 rows of two-encoder-weights-gone.safetensors can be trained: weights file gone.safetensors not found "
                                        "(give WEIGHTS=folder); SET='encoder_weights=null pretrained=true' takes timm's own\n")
+    Path("begun.safetensors").touch()
+    start = "encoder=mobilenetv1_100 initial_weights=begun.safetensors methods=[ehanet] encoder_weights="
+    assert main([command, "--profile", "two", "--set", f"{start}gone.safetensors"]) == 1
+    assert capsys.readouterr().err.endswith("; SET='encoder_weights=null encoder=mobilenetv1_100.keras' trains the same without it\n"), "a start holds every weight"
+
+
+def test_a_home_folder_in_the_environment_is_found(monkeypatch):
+    monkeypatch.setenv("EHANET_WEIGHTS", "~/weights")
+    assert weights_folder("", "") == str(Path.home() / "weights")
+    monkeypatch.delenv("EHANET_WEIGHTS")
+    assert weights_folder("", "") is None
 
 
 STEP = """import json, sys

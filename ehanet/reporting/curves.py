@@ -13,7 +13,7 @@ from ehanet.files import file_sha256
 from ehanet.records import read_record
 from ehanet.reporting.artefacts import make_record
 from ehanet.reporting.results import mark_of_manifest
-from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, look, looks, panels_across, plt, save_figure, stamp
+from ehanet.reporting.style import BLUE, FAINT, INK, MUTED, VERMILLION, WIDTH, figure_style, headline, look, looks, panels_across, plt, save_figure, stamp
 from ehanet.reporting.wording import dataset_title
 
 MODULES = ["ehanet.reporting.curves"]
@@ -117,9 +117,13 @@ def _draw_overview(runs: dict[str, list[tuple[pd.DataFrame, int]]], methods: dic
     labels = sorted(runs, key=lambda label: (methods.get(label) != "ehanet", label != "ehanet", -max(dice[label])))
     wide = panels_across(len(labels))
     high = -(-len(labels) // wide)
-    height = 0.55 + 1.45 * high
+    several = any(len(found) > 1 for found in runs.values())
+    told = f"marker: the epoch kept; number: its Dice{', mean over seeds' if several else ''}"
+    long = len(mark) > 20 and several  # a union's mark: no room beside it
+    heading, more = headline(f"{title}: validation Dice in training{'' if long else f'; {told}'}", told if long else "")
+    height = 0.55 + more + 1.45 * high
     figure, axes = plt.subplots(high, wide, figsize=(WIDTH, height), sharex=True, sharey=True, layout="constrained", squeeze=False)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.3 / height))
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.3 + more) / height))
     styles = looks({label: methods.get(label, label) for label in runs})
     for axis, label in zip(axes.flat, labels):
         style = styles[label]
@@ -141,6 +145,6 @@ def _draw_overview(runs: dict[str, list[tuple[pd.DataFrame, int]]], methods: dic
     axes[0, 0].set_ylim(0.5 if least > 0.75 else 0, 1)
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supylabel("validation Dice", fontsize=8)
-    figure.text(0.06 / WIDTH, 1 - 0.06 / height, f"{title}: validation Dice in training; marker: the epoch kept; number: its Dice, mean over seeds", ha="left", va="top", fontsize=7.5, color=MUTED)
+    figure.text(0.06 / WIDTH, 1 - 0.06 / height, heading, ha="left", va="top", fontsize=7.5, color=MUTED)
     stamp(figure, mark)
     return figure
