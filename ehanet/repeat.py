@@ -16,7 +16,7 @@ import torch
 from ehanet.config import RunConfig
 from ehanet.data import load_dataset
 from ehanet.data.splits import content_and_split
-from ehanet.devices import compute_dtype, describe_device, device_or_other
+from ehanet.devices import compute_dtype, describe_device, find_device
 from ehanet.evaluation import evaluate_runs
 from ehanet.fingerprint import digest, modules_sha256
 from ehanet.plugins import plugin_hashes
@@ -76,9 +76,11 @@ def repeat_run(folder: Path, root: str | Path | None = None, runs: str | Path = 
     """
     record = read_record(folder / "record.json")
     config = RunConfig.from_dict(record["config"])
-    device = device_or_other(config.device)
-    if config.device != "auto" and device.type != torch.device(config.device).type:  # recorded on one that is not here, which decides no result
+    try:
+        device = find_device(config.device)
+    except ValueError:  # recorded on one that is not here, which decides no result
         config = replace(config, device="auto")
+        device = find_device(config.device)
     if str(compute_dtype(config.precision, device)).removeprefix("torch.") != record["precision"]:  # what "auto" chooses here is another one than there
         config = replace(config, precision=record["precision"])
     scored = recorded_scores(folder, record["id"])
