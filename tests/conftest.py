@@ -34,5 +34,5 @@ def fresh_cache(tmp_path, monkeypatch) -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """The file that takes minutes first, so that it does not begin when the others are done."""
-    items.sort(key=lambda item: "test_workflow_smoke.py" not in item.nodeid)
+    """The file that takes minutes first, then the notebooks: what is long must not begin when the others are done."""
+    items.sort(key=lambda item: (0 if "test_workflow_smoke.py" in item.nodeid else 1 if ".ipynb::" in item.nodeid else 2))
